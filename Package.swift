@@ -1,0 +1,36 @@
+// swift-tools-version: 6.2
+import PackageDescription
+
+// Where erl_nif.h is. build.sh asks the `erl` on the path; without it, Debian's place.
+let erlangInclude = Context.environment["ERL_INCLUDE_DIR"] ?? "/usr/lib/erlang/usr/include"
+
+// Release builds are Embedded Swift: the library then needs nothing but libc. Debug builds are ordinary Swift, so
+// that `swift test` and the sanitizers work.
+let settings: [SwiftSetting] = [
+  .enableExperimentalFeature("Embedded", .when(configuration: .release)),
+  .strictMemorySafety(),
+  .treatAllWarnings(as: .error),
+]
+let erlangHeaders: SwiftSetting = .unsafeFlags(["-Xcc", "-I\(erlangInclude)"])
+
+let package = Package(
+  name: "emmap",
+  products: [.library(name: "emmap", type: .dynamic, targets: ["EmmapNif"])],
+  targets: [
+    .systemLibrary(name: "CErlNif"),
+    .systemLibrary(name: "CSystem"),
+    .target(name: "MemoryMap", dependencies: ["CSystem"], swiftSettings: settings),
+    .target(name: "ErlNif", dependencies: ["CErlNif"], swiftSettings: settings + [erlangHeaders]),
+    .target(
+      name: "EmmapNif", dependencies: ["MemoryMap", "ErlNif"],
+      exclude: ["exports.map"], swiftSettings: settings + [erlangHeaders],
+      linkerSettings: [
+        .unsafeFlags([
+          "-Xlinker", "--version-script=\(Context.packageDirectory)/Sources/EmmapNif/exports.map",
+          "-Xlinker", "-z", "-Xlinker", "now", "-Xlinker", "-z", "-Xlinker", "nodelete",
+          "-Xlinker", "--gc-sections", "-Xlinker", "--strip-all",
+        ])
+      ]),
+    .testTarget(name: "MemoryMapTests", dependencies: ["MemoryMap", "CSystem"], swiftSettings: settings),
+  ]
+)

@@ -1,0 +1,124 @@
+#ifndef EMMAP_CSYSTEM_H
+#define EMMAP_CSYSTEM_H
+
+// libc calls and macros that Swift cannot see (variadic functions, macros with casts, unions), and raw system calls
+// where the libc symbol would bind a newer glibc than needed. No logic lives here.
+
+#ifndef _GNU_SOURCE
+#define _GNU_SOURCE 1
+#endif
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <linux/futex.h>
+#include <signal.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <sys/statvfs.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#if !defined(__linux__) || !defined(__LP64__)
+#error "emmap needs a 64-bit Linux"
+#endif
+
+static const int sys_map_shared = MAP_SHARED;
+static const int sys_map_shared_validate = 0x03;
+static const int sys_map_private = MAP_PRIVATE;
+static const int sys_map_fixed = MAP_FIXED;
+static const int sys_map_anonymous = MAP_ANONYMOUS;
+static const int sys_map_noreserve = MAP_NORESERVE;
+static const int sys_map_populate = MAP_POPULATE;
+static const int sys_map_nonblock = MAP_NONBLOCK;
+static const int sys_map_hugetlb = MAP_HUGETLB;
+static const int sys_map_huge_2mb = 21 << 26;
+static const int sys_map_huge_1gb = 30 << 26;
+static const int sys_map_sync = 0x80000;
+static const int sys_map_fixed_noreplace = 0x100000;
+static const int sys_map_uninitialized = 0x4000000;
+static const int sys_advise_cold = 20;  // MADV_COLD, Linux 5.4
+
+static inline int sys_errno(void) { return errno; }
+static inline void sys_set_errno(int value) { errno = value; }
+
+static inline int sys_open(const char *path, int flags, mode_t mode) { return open(path, flags, mode); }
+
+// glibc exports fstat and stat only since 2.33; the kernel's struct stat is libc's on 64-bit Linux.
+static inline int sys_fstat(int fd, struct stat *result) { return (int)syscall(SYS_fstat, fd, result); }
+static inline int sys_lstat(const char *path, struct stat *result) {
+  return (int)syscall(SYS_newfstatat, AT_FDCWD, path, result, AT_SYMLINK_NOFOLLOW);
+}
+
+static inline _Bool sys_is_directory(mode_t mode) { return S_ISDIR(mode); }
+static inline _Bool sys_is_regular(mode_t mode) { return S_ISREG(mode); }
+static inline _Bool sys_is_waiting_kind(mode_t mode) { return S_ISFIFO(mode) || S_ISSOCK(mode); }
+
+// Returns an address, or a negated errno: MAP_FAILED is a cast, and this way errno stays the caller's.
+static inline intptr_t sys_mmap(uintptr_t address, size_t length, int protection, int flags, int fd, off_t offset) {
+  void *result = mmap((void *)address, length, protection, flags, fd, offset);
+  return result == MAP_FAILED ? -(intptr_t)errno : (intptr_t)result;
+}
+
+static inline void sys_futex_wait(const void *word, uint32_t expected) {
+  syscall(SYS_futex, word, FUTEX_WAIT_PRIVATE, expected, NULL, NULL, 0);
+}
+static inline void sys_futex_wake_all(const void *word) {
+  syscall(SYS_futex, word, FUTEX_WAKE_PRIVATE, INT_MAX, NULL, NULL, 0);
+}
+
+static inline void sys_pause(void) {
+#if defined(__x86_64__)
+  __builtin_ia32_pause();
+#elif defined(__aarch64__)
+  __asm__ __volatile__("yield");
+#endif
+}
+
+// Copies between mapped memory and private memory. Others may write the mapped side meanwhile, in this process or in
+// another; the caller finds out afterwards (SequenceLock) or has agreed to it (nolock). Under the thread sanitizer the
+// copy is made of atomic accesses, which say so.
+#if defined(__has_feature)
+#if __has_feature(thread_sanitizer)
+#define EMMAP_THREAD_SANITIZER 1
+#endif
+#endif
+static inline void sys_copy(void *target, const void *source, size_t count) {
+#ifdef EMMAP_THREAD_SANITIZER
+  for (size_t i = 0; i < count; i++)
+    __atomic_store_n((char *)target + i, __atomic_load_n((const char *)source + i, __ATOMIC_RELAXED), __ATOMIC_RELAXED);
+#else
+  memcpy(target, source, count);
+#endif
+}
+
+// The signal's union members and handler union are out of Swift's sight.
+typedef void (*sys_signal_handler)(int, siginfo_t *, void *);
+static inline uintptr_t sys_fault_address(const siginfo_t *info) { return (uintptr_t)info->si_addr; }
+static inline int sys_install_handler(int signal, sys_signal_handler handler, struct sigaction *previous) {
+  struct sigaction action;
+  memset(&action, 0, sizeof action);
+  action.sa_sigaction = handler;
+  action.sa_flags = SA_SIGINFO | SA_ONSTACK;
+  return sigaction(signal, &action, previous);
+}
+// Does what the process would have done without us: calls the handler that was there before, or restores the default
+// action. A fault then happens again on return and ends the process; a signal that somebody sent is raised again.
+static inline void sys_chain_signal(const struct sigaction *previous, int signal, siginfo_t *info, void *context) {
+  if (previous->sa_flags & SA_SIGINFO) {
+    previous->sa_sigaction(signal, info, context);
+  } else if (previous->sa_handler == SIG_DFL || (previous->sa_handler == SIG_IGN && info->si_code > 0)) {
+    struct sigaction action;
+    for (size_t i = 0; i < sizeof action; i++) ((volatile char *)&action)[i] = 0;
+    action.sa_handler = SIG_DFL;
+    sigaction(signal, &action, NULL);
+    if (info->si_code <= 0) raise(signal);
+  } else if (previous->sa_handler != SIG_IGN) {
+    previous->sa_handler(signal);
+  }
+}
+
+#endif

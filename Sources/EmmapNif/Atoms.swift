@@ -1,0 +1,43 @@
+import ErlNif
+
+/// The atoms that calls return or understand, made once at load.
+struct Atoms {
+  var ok, error, eof, badarg: Term
+  var bof, cur, `true`, `false`: Term
+  var add, sub, band, bor, bxor, xchg: Term
+  var normal, random, sequential, willNeed, dontNeed, noReuse: Term
+  var closed, truncated, fixedSize, tooShort: Term
+  var misaligned, outOfRange, readOnly: Term
+  var double: Term
+
+  init(_ env: Environment) {
+    ok = env.atom("ok")
+    error = env.atom("error")
+    eof = env.atom("eof")
+    badarg = env.atom("badarg")
+    bof = env.atom("bof")
+    cur = env.atom("cur")
+    `true` = env.atom("true")
+    `false` = env.atom("false")
+    add = env.atom("add")
+    sub = env.atom("sub")
+    band = env.atom("band")
+    bor = env.atom("bor")
+    bxor = env.atom("bxor")
+    xchg = env.atom("xchg")
+    normal = env.atom("normal")
+    random = env.atom("random")
+    sequential = env.atom("sequential")
+    willNeed = env.atom("will_need")
+    dontNeed = env.atom("dont_need")
+    noReuse = env.atom("no_reuse")
+    closed = env.atom("closed")
+    truncated = env.atom("truncated")
+    fixedSize = env.atom("fixed_size")
+    tooShort = env.atom("too_short")
+    misaligned = env.atom("misaligned")
+    outOfRange = env.atom("out_of_range")
+    readOnly = env.atom("read_only")
+    double = env.atom("double")
+  }
+}

@@ -1,0 +1,20 @@
+import ErlNif
+import MemoryMap
+
+/// The one place that turns failures into terms.
+extension Call {
+  /// The atom that stands for a failure.
+  func reason(_ failure: Failure) -> Term {
+    switch failure {
+    case .system(let errno): env.atom(errno: errno)
+    case .closed: atoms.closed
+    case .truncated, .changed: atoms.truncated
+    case .fixedSize: atoms.fixedSize
+    case .tooShort: atoms.tooShort
+    case .misaligned: atoms.misaligned
+    case .outOfRange: atoms.outOfRange
+    case .readOnly: atoms.readOnly
+    case .badArgument, .wouldWait: atoms.badarg
+    }
+  }
+}

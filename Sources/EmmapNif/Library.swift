@@ -1,0 +1,56 @@
+import CErlNif
+import ErlNif
+import MemoryMap
+
+/// A handle as Erlang holds it: the object of a resource.
+struct Handle: ~Copyable {
+  // First, so that it stands where the resource does: every call goes through it.
+  let file: File
+  /// The name that was given to `open`.
+  let name: StoredTerm
+}
+
+/// What is found at load and used by every call.
+struct LibraryState {
+  let handles: ResourceType<Handle>
+  let regions: ResourceType<Region>
+  let atoms: Atoms
+}
+
+// SAFETY: set while the VM loads the library and nothing of it runs yet, then only read. An upgrade sets it to what it
+// is already: atoms and types that are taken over stay the same words.
+nonisolated(unsafe) private var state: LibraryState? = nil
+
+var library: LibraryState {
+  @inline(__always) get { unsafe state.unsafelyUnwrapped }
+}
+
+private func start(_ env: OpaquePointer?) -> Int32 {
+  guard let env = unsafe Environment(env),
+    let handles = unsafe ResourceType<Handle>(env, "emmap_handle_1", destructor: { _, object in
+      unsafe object?.assumingMemoryBound(to: Handle.self).deinitialize(count: 1)
+    }),
+    let regions = unsafe ResourceType<Region>(env, "emmap_region_1", destructor: { _, object in
+      unsafe object?.assumingMemoryBound(to: Region.self).deinitialize(count: 1)
+    })
+  else { return 1 }
+  let isFirst = unsafe state == nil
+  unsafe state = LibraryState(handles: handles, regions: regions, atoms: Atoms(env))
+  if unsafe isFirst && !startThread("emmap_reaper", { _ in Reaper.run() }) { return 2 }
+  return 0
+}
+
+/// Describes the library to the VM.
+@_cdecl("nif_init")
+public func nifInit() -> UnsafeMutableRawPointer {
+  let entry = unsafe nifEntry(
+    module: "emmap", functionTable,
+    load: { env, _, _ in unsafe start(env) },
+    upgrade: { env, _, _, _ in unsafe start(env) })
+  return UnsafeMutableRawPointer(entry)
+}
+
+/// Regions live in resources, so that binaries can own shares of them.
+let regionMemory = unsafe RegionMemory(
+  allocate: { unsafe library.regions.allocate() },
+  release: { unsafe releaseResource($0) })

@@ -1,0 +1,86 @@
+import CErlNif
+import ErlNif
+import MemoryMap
+
+/// `open_nif(Path, Name, Offset, Length, Flags, Address, Mode, Size, MaximumStep)`: Path is a binary that ends with
+/// NUL, Name what the caller gave; emmap.erl has checked the numbers.
+enum Open: NifCall {
+  static var name: StaticString { "open_nif" }
+  static var blocking: NifFunction { { unsafe perform(Open.self, $0, $1, $2, mayBlock: true) } }
+
+  static func run(_ call: Call, mayBlock: Bool) throws(Failure) -> Term {
+    let path = try unsafe call.bytes(0)
+    guard unsafe path.last == 0, let start = path.baseAddress else { throw .badArgument }
+    let options = OpenOptions(
+      flags: OpenOptions.Flags(rawValue: try call.natural(4)), address: try call.natural(5),
+      mode: UInt32(truncatingIfNeeded: try call.natural(6)), size: try call.natural(7),
+      maximumStep: try call.natural(8))
+    guard let name = StoredTerm(call[1]) else { throw .noMemory }
+    let file = try unsafe File.open(
+      start.assumingMemoryBound(to: CChar.self), offset: try call.natural(2), length: try call.natural(3),
+      options: options, memory: regionMemory)
+    guard let handle = unsafe library.handles.allocate() else { throw .noMemory }
+    unsafe handle.initialize(to: Handle(file: file, name: name))
+    unsafe handle.pointee.trace("open")
+    let term = unsafe call.env.resource(handle)
+    unsafe releaseResource(handle)
+    return call.ok(term)
+  }
+}
+
+/// `close_nif(Handle)`
+enum Close: NifCall {
+  static var name: StaticString { "close_nif" }
+  static var blocking: NifFunction { { unsafe perform(Close.self, $0, $1, $2, mayBlock: true) } }
+
+  static func run(_ call: Call, mayBlock: Bool) throws(Failure) -> Term {
+    let handle = try unsafe call.handle()
+    try unsafe handle.pointee.file.close()
+    unsafe handle.pointee.trace("close")
+    return call.atoms.ok
+  }
+}
+
+extension Handle {
+  /// Says what happens to the handle, if it was opened with `debug`.
+  func trace(_ event: StaticString) {
+    if file.traits.contains(.debug) { name.print(event) }
+  }
+}
+
+/// `info_nif(Handle)`: a tuple that emmap.erl makes a map of.
+enum Info: NifCall {
+  static var name: StaticString { "info_nif" }
+  static var blocking: NifFunction { { unsafe perform(Info.self, $0, $1, $2, mayBlock: true) } }
+
+  static func run(_ call: Call, mayBlock: Bool) throws(Failure) -> Term {
+    let handle = try unsafe call.handle()
+    let info = try unsafe handle.pointee.file.info()
+    let (env, atoms) = (call.env, call.atoms)
+    var faulted = atoms.false
+    if let range = info.faulted {
+      faulted = env.tuple(env.integer(range.lowerBound), env.integer(range.upperBound))
+    }
+    return unsafe env.tuple([
+      handle.pointee.name.term(in: env), env.integer(info.offset), env.integer(info.size), env.integer(info.position),
+      env.integer(Int(info.traits.rawValue)), env.unsigned(info.address), faulted,
+    ])
+  }
+}
+
+/// `handle_info_nif(Handle)`: the numbers of fstat(2) in the order of `#file_info{}`, times in seconds since 1970.
+enum HandleInfo: NifCall {
+  static var name: StaticString { "handle_info_nif" }
+  static var blocking: NifFunction { { unsafe perform(HandleInfo.self, $0, $1, $2, mayBlock: true) } }
+
+  static func run(_ call: Call, mayBlock: Bool) throws(Failure) -> Term {
+    let handle = try unsafe call.handle()
+    let (status, env) = (try unsafe handle.pointee.file.status(), call.env)
+    let numbers: [Int] = [
+      status.st_size, status.st_atim.tv_sec, status.st_mtim.tv_sec, status.st_ctim.tv_sec, Int(status.st_mode),
+      Int(status.st_nlink), Int(bitPattern: UInt(status.st_dev)), Int(bitPattern: UInt(status.st_rdev)),
+      Int(bitPattern: UInt(status.st_ino)), Int(status.st_uid), Int(status.st_gid),
+    ]
+    return call.ok(env.tuple(numbers.map { env.integer($0) }))
+  }
+}

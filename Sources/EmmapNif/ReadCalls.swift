@@ -1,0 +1,146 @@
+import CErlNif
+import ErlNif
+import MemoryMap
+
+/// From how many bytes up a call asks whether they are in memory, and beyond how many it moves to a dirty scheduler
+/// anyway: a copy of 1 MiB into fresh memory takes some 100 microseconds.
+private let askResidentFrom = 64 << 10
+private let inlineLimit = 1 << 20
+
+extension Call {
+  /// Makes a binary of bytes of the file, copied or, with `direct`, pointing to them.
+  @inline(__always)
+  fileprivate func bytes(
+    _ handle: UnsafeMutablePointer<Handle>, at offset: Int, count: Int, mayBlock: Bool
+  ) throws(Failure) -> Term {
+    if unsafe handle.pointee.file.traits.contains(.direct) {
+      let (region, start) = try unsafe handle.pointee.file.borrow(at: offset, count: count)
+      return unsafe env.binary(of: region, start, count: count)
+    }
+    if count >= askResidentFrom { return try unsafe manyBytes(handle, at: offset, count: count, mayBlock: mayBlock) }
+    return unsafe try env.binary(count: count) { (target) throws(Failure) in
+      try unsafe handle.pointee.file.read(at: offset, count: count, into: target, mayWait: mayBlock)
+    }
+  }
+
+  @inline(never)
+  private func manyBytes(
+    _ handle: UnsafeMutablePointer<Handle>, at offset: Int, count: Int, mayBlock: Bool
+  ) throws(Failure) -> Term {
+    if !mayBlock {
+      if unsafe count > inlineLimit || !handle.pointee.file.isResident(at: offset, count: count) { throw .wouldWait }
+      env.consumeTimeslice(percent: count / (inlineLimit / 20))
+    }
+    // However many were asked for, no more are allocated than the file has.
+    let term = unsafe try env.largeBinary(count: count) { (target) throws(Failure) in
+      try unsafe handle.pointee.file.read(at: offset, count: count, into: target, mayWait: mayBlock)
+    }
+    guard let term else { throw .noMemory }
+    return term
+  }
+}
+
+/// `pread_nif(Handle, Offset, Count)`
+enum PRead: NifCall {
+  static var name: StaticString { "pread_nif" }
+  static var blocking: NifFunction { { unsafe perform(PRead.self, $0, $1, $2, mayBlock: true) } }
+
+  @inline(__always)
+  static func run(_ call: Call, mayBlock: Bool) throws(Failure) -> Term {
+    let handle = try unsafe call.handle()
+    let offset = try call.offset(1)
+    let count = try call.count(2)
+    while true {
+      guard let count = try unsafe handle.pointee.file.available(at: offset, count: count) else {
+        return call.atoms.eof
+      }
+      do throws(Failure) {
+        return call.ok(try unsafe call.bytes(handle, at: offset, count: count, mayBlock: mayBlock))
+      } catch .changed {
+        continue
+      }
+    }
+  }
+}
+
+/// `read_nif(Handle, Count)`
+enum Read: NifCall {
+  static var name: StaticString { "read_nif" }
+  static var blocking: NifFunction { { unsafe perform(Read.self, $0, $1, $2, mayBlock: true) } }
+
+  static func run(_ call: Call, mayBlock: Bool) throws(Failure) -> Term {
+    let handle = try unsafe call.handle()
+    let wanted = try call.count(1)
+    while true {
+      let start = unsafe handle.pointee.file.currentPosition
+      guard let count = try unsafe handle.pointee.file.available(at: start, count: wanted) else {
+        return unsafe wanted == 0 ? call.ok(call.env.binary(count: 0) { _ in }) : call.atoms.eof
+      }
+      do throws(Failure) {
+        let bytes = try unsafe call.bytes(handle, at: start, count: count, mayBlock: mayBlock)
+        // If somebody else has read meanwhile, these bytes are theirs.
+        if unsafe handle.pointee.file.movePosition(from: start, to: start + count) { return call.ok(bytes) }
+      } catch .changed {
+        continue
+      }
+    }
+  }
+}
+
+/// `read_line_nif(Handle)`
+enum ReadLine: NifCall {
+  static var name: StaticString { "read_line_nif" }
+  static var blocking: NifFunction { { unsafe perform(ReadLine.self, $0, $1, $2, mayBlock: true) } }
+
+  static func run(_ call: Call, mayBlock: Bool) throws(Failure) -> Term {
+    let handle = try unsafe call.handle()
+    while true {
+      let start = unsafe handle.pointee.file.currentPosition
+      do throws(Failure) {
+        let limit = mayBlock ? Int.max : askResidentFrom
+        guard let line = try unsafe handle.pointee.file.line(at: start, limit: limit) else { return call.atoms.eof }
+        let bytes =
+          line.isPlain
+          ? try unsafe call.bytes(handle, at: start, count: line.extent, mayBlock: mayBlock)
+          : try unsafe call.lineWithoutReturn(handle, at: start, line, mayBlock: mayBlock)
+        if unsafe handle.pointee.file.movePosition(from: start, to: start + line.extent) { return call.ok(bytes) }
+      } catch .changed {
+        continue
+      }
+    }
+  }
+}
+
+extension Call {
+  /// A line that ends with a carriage return and a newline is given with the newline alone, so it is always a copy.
+  fileprivate func lineWithoutReturn(
+    _ handle: UnsafeMutablePointer<Handle>, at start: Int, _ line: File.Line, mayBlock: Bool
+  ) throws(Failure) -> Term {
+    let term = unsafe try env.largeBinary(count: line.text + 1) { (target) throws(Failure) in
+      try unsafe handle.pointee.file.read(at: start, count: line.text, into: target, mayWait: mayBlock)
+      unsafe (target + line.text).storeBytes(of: 0x0A, as: UInt8.self)
+    }
+    guard let term else { throw .noMemory }
+    return term
+  }
+}
+
+/// `position_nif(Handle, bof | cur | eof, Offset)`
+enum Position: NifCall {
+  static var name: StaticString { "position_nif" }
+  static var blocking: NifFunction { { unsafe perform(Position.self, $0, $1, $2, mayBlock: true) } }
+
+  static func run(_ call: Call, mayBlock: Bool) throws(Failure) -> Term {
+    let handle = try unsafe call.handle()
+    let atoms = call.atoms
+    let origin: File.Origin
+    switch call[1] {
+    case atoms.bof: origin = .start
+    case atoms.cur: origin = .current
+    case atoms.eof: origin = .end
+    default: throw .badArgument
+    }
+    guard let offset = call.env.integer(call[2]) else { throw .badArgument }
+    return call.ok(call.env.integer(try unsafe handle.pointee.file.setPosition(origin, offset)))
+  }
+}

@@ -1,0 +1,53 @@
+import CErlNif
+import ErlNif
+import MemoryMap
+
+/// `resize_nif(Handle, Size | double)`
+enum Resize: NifCall {
+  static var name: StaticString { "resize_nif" }
+  static var blocking: NifFunction { { unsafe perform(Resize.self, $0, $1, $2, mayBlock: true) } }
+
+  static func run(_ call: Call, mayBlock: Bool) throws(Failure) -> Term {
+    let handle = try unsafe call.handle()
+    let size = call[1] == call.atoms.double ? nil : try call.offset(1)
+    let result = try unsafe handle.pointee.file.resize(to: size)
+    unsafe handle.pointee.trace("resize")
+    return call.ok(call.env.integer(result))
+  }
+}
+
+/// `truncate_nif(Handle)`
+enum Truncate: NifCall {
+  static var name: StaticString { "truncate_nif" }
+  static var blocking: NifFunction { { unsafe perform(Truncate.self, $0, $1, $2, mayBlock: true) } }
+
+  static func run(_ call: Call, mayBlock: Bool) throws(Failure) -> Term {
+    try unsafe call.handle().pointee.file.truncateAtPosition()
+    return call.atoms.ok
+  }
+}
+
+/// `remap_nif(Handle)`
+enum Remap: NifCall {
+  static var name: StaticString { "remap_nif" }
+  static var blocking: NifFunction { { unsafe perform(Remap.self, $0, $1, $2, mayBlock: true) } }
+
+  static func run(_ call: Call, mayBlock: Bool) throws(Failure) -> Term {
+    let handle = try unsafe call.handle()
+    let size = try unsafe handle.pointee.file.remap()
+    unsafe handle.pointee.trace("remap")
+    return call.ok(call.env.integer(size))
+  }
+}
+
+/// `allocate_nif(Handle, Offset, Count)`
+enum Allocate: NifCall {
+  static var name: StaticString { "allocate_nif" }
+  static var blocking: NifFunction { { unsafe perform(Allocate.self, $0, $1, $2, mayBlock: true) } }
+
+  static func run(_ call: Call, mayBlock: Bool) throws(Failure) -> Term {
+    let handle = try unsafe call.handle()
+    try unsafe handle.pointee.file.allocate(at: try call.offset(1), count: try call.offset(2))
+    return call.atoms.ok
+  }
+}

@@ -1,0 +1,71 @@
+import CErlNif
+import ErlNif
+import MemoryMap
+
+/// `datasync_nif(Handle)`
+enum DataSync: NifCall {
+  static var name: StaticString { "datasync_nif" }
+  static var blocking: NifFunction { { unsafe perform(DataSync.self, $0, $1, $2, mayBlock: true) } }
+
+  static func run(_ call: Call, mayBlock: Bool) throws(Failure) -> Term {
+    try unsafe call.handle().pointee.file.syncData()
+    return call.atoms.ok
+  }
+}
+
+/// `sync_nif(Handle)`
+enum Sync: NifCall {
+  static var name: StaticString { "sync_nif" }
+  static var blocking: NifFunction { { unsafe perform(Sync.self, $0, $1, $2, mayBlock: true) } }
+
+  static func run(_ call: Call, mayBlock: Bool) throws(Failure) -> Term {
+    try unsafe call.handle().pointee.file.syncAll()
+    return call.atoms.ok
+  }
+}
+
+/// `sync_range_nif(Handle, Offset, Count)`
+enum SyncRange: NifCall {
+  static var name: StaticString { "sync_range_nif" }
+  static var blocking: NifFunction { { unsafe perform(SyncRange.self, $0, $1, $2, mayBlock: true) } }
+
+  static func run(_ call: Call, mayBlock: Bool) throws(Failure) -> Term {
+    let handle = try unsafe call.handle()
+    try unsafe handle.pointee.file.syncRange(at: try call.offset(1), count: try call.offset(2))
+    return call.atoms.ok
+  }
+}
+
+/// `flush_nif(Handle)`
+enum Flush: NifCall {
+  static var name: StaticString { "flush_nif" }
+  static var blocking: NifFunction { { unsafe perform(Flush.self, $0, $1, $2, mayBlock: true) } }
+
+  static func run(_ call: Call, mayBlock: Bool) throws(Failure) -> Term {
+    try unsafe call.handle().pointee.file.flush()
+    return call.atoms.ok
+  }
+}
+
+/// `advise_nif(Handle, Offset, Count, Advice)`
+enum Advise: NifCall {
+  static var name: StaticString { "advise_nif" }
+  static var blocking: NifFunction { { unsafe perform(Advise.self, $0, $1, $2, mayBlock: true) } }
+
+  static func run(_ call: Call, mayBlock: Bool) throws(Failure) -> Term {
+    let handle = try unsafe call.handle()
+    let (offset, count, atoms) = (try call.offset(1), try call.offset(2), call.atoms)
+    let advice: File.Advice
+    switch call[3] {
+    case atoms.normal: advice = .normal
+    case atoms.random: advice = .random
+    case atoms.sequential: advice = .sequential
+    case atoms.willNeed: advice = .willNeed
+    case atoms.dontNeed: advice = .dontNeed
+    case atoms.noReuse: advice = .noReuse
+    default: throw .invalid
+    }
+    try unsafe handle.pointee.file.advise(at: offset, count: count, advice)
+    return atoms.ok
+  }
+}

@@ -1,0 +1,37 @@
+import CErlNif
+
+extension Environment {
+  /// Makes a binary of `count` bytes that `fill` fills: on the process's heap up to 64 bytes, beyond it elsewhere.
+  @inline(__always)
+  public func binary<E: Error>(
+    count: Int, _ fill: (UnsafeMutableRawPointer) throws(E) -> Void
+  ) throws(E) -> Term {
+    var term: ERL_NIF_TERM = 0
+    if let bytes = unsafe enif_make_new_binary(raw, count, &term) { try unsafe fill(UnsafeMutableRawPointer(bytes)) }
+    return Term(term)
+  }
+
+  /// Makes a binary of `count` bytes that `fill` fills, outside the heap. Nil when memory is out, where `binary` would
+  /// end the VM.
+  public func largeBinary<E: Error>(
+    count: Int, _ fill: (UnsafeMutableRawPointer) throws(E) -> Void
+  ) throws(E) -> Term? {
+    var binary = unsafe ErlNifBinary()
+    guard unsafe enif_alloc_binary(count, &binary) != 0, let bytes = unsafe binary.data else { return nil }
+    do throws(E) {
+      try unsafe fill(UnsafeMutableRawPointer(bytes))
+    } catch {
+      unsafe enif_release_binary(&binary)
+      throw error
+    }
+    return unsafe Term(enif_make_binary(raw, &binary))
+  }
+
+  /// The bytes of a binary, for as long as the call lasts.
+  @inline(__always)
+  public func bytes(_ term: Term) -> UnsafeRawBufferPointer? {
+    var binary = unsafe ErlNifBinary()
+    guard unsafe enif_inspect_binary(raw, term.raw, &binary) != 0 else { return nil }
+    return unsafe UnsafeRawBufferPointer(start: binary.data, count: binary.size)
+  }
+}

@@ -1,0 +1,132 @@
+import CErlNif
+
+/// A term of the VM; good for as long as the environment that it was made in.
+public struct Term: Equatable, Sendable {
+  /// The VM's own word for it.
+  public let raw: ERL_NIF_TERM
+
+  /// Wraps a term of the VM.
+  @inline(__always)
+  public init(_ raw: ERL_NIF_TERM) { self.raw = raw }
+}
+
+/// The environment of a call (ErlNifEnv): where its terms live.
+@safe public struct Environment {
+  /// The VM's own pointer.
+  public let raw: OpaquePointer
+
+  /// Wraps the environment that a NIF was called with.
+  @inline(__always)
+  public init?(_ raw: OpaquePointer?) {
+    guard let raw = unsafe raw else { return nil }
+    unsafe self.raw = raw
+  }
+
+  // MARK: Terms
+
+  /// Makes an atom of ASCII characters. To be done at load: it costs a look-up.
+  public func atom(_ name: StaticString) -> Term {
+    unsafe Term(enif_make_atom_len(raw, UnsafeRawPointer(name.utf8Start).assumingMemoryBound(to: CChar.self), name.utf8CodeUnitCount))
+  }
+
+  /// Makes an integer.
+  @inline(__always)
+  public func integer(_ value: Int) -> Term { unsafe Term(enif_make_long(raw, value)) }
+
+  /// Makes an integer that is never negative.
+  public func unsigned(_ value: UInt) -> Term { unsafe Term(enif_make_ulong(raw, value)) }
+
+  /// Makes a tuple of two.
+  @inline(__always)
+  public func tuple(_ first: Term, _ second: Term) -> Term {
+    var elements = (first.raw, second.raw)
+    return unsafe withUnsafePointer(to: &elements) { pointer in
+      // SAFETY: a homogeneous tuple is laid out as its elements, one after the other.
+      unsafe Term(enif_make_tuple_from_array(raw, UnsafeRawPointer(pointer).assumingMemoryBound(to: ERL_NIF_TERM.self), 2))
+    }
+  }
+
+  /// Makes a tuple of all the terms.
+  public func tuple(_ elements: [Term]) -> Term {
+    unsafe elements.withUnsafeBytes { bytes in
+      // SAFETY: a Term is nothing but its word.
+      let words = unsafe bytes.baseAddress?.assumingMemoryBound(to: ERL_NIF_TERM.self)
+      return unsafe Term(enif_make_tuple_from_array(raw, words, UInt32(elements.count)))
+    }
+  }
+
+  // MARK: Numbers
+
+  /// The value of an integer that fits in 64 bits, signed.
+  @inline(__always)
+  public func integer(_ term: Term) -> Int? {
+    var value = 0
+    return unsafe enif_get_long(raw, term.raw, &value) != 0 ? value : nil
+  }
+
+  /// The value of an integer that fits in 64 bits, unsigned.
+  @inline(__always)
+  public func unsigned(_ term: Term) -> UInt? {
+    var value: UInt = 0
+    return unsafe enif_get_ulong(raw, term.raw, &value) != 0 ? value : nil
+  }
+
+  /// Tells whether the term is an integer of any size, or a float.
+  public func isNumber(_ term: Term) -> Bool { unsafe enif_is_number(raw, term.raw) != 0 }
+
+  /// Tells whether the term is an integer of any size.
+  public func isInteger(_ term: Term) -> Bool {
+    unsafe enif_term_type(raw, term.raw) == ERL_NIF_TERM_TYPE_INTEGER
+  }
+
+  /// Tells whether a number is below zero.
+  public func isNegative(_ number: Term) -> Bool { enif_compare(number.raw, integer(0).raw) < 0 }
+
+  // MARK: Scheduling
+
+  /// Tells the VM that the call has taken some percent, 1 to 100, of a time slice of about a millisecond.
+  @inline(__always)
+  public func consumeTimeslice(percent: Int) {
+    _ = unsafe enif_consume_timeslice(raw, Int32(truncatingIfNeeded: max(1, min(percent, 100))))
+  }
+
+  /// Has the VM call `function` with the same arguments on a dirty IO scheduler, and returns what the NIF must return.
+  public func reschedule(
+    _ name: StaticString, _ function: NifFunction, _ count: Int32, _ arguments: UnsafePointer<ERL_NIF_TERM>?
+  ) -> Term {
+    let name = unsafe UnsafeRawPointer(name.utf8Start).assumingMemoryBound(to: CChar.self)
+    return unsafe Term(
+      enif_schedule_nif(raw, name, Int32(ERL_NIF_DIRTY_JOB_IO_BOUND.rawValue), function, count, arguments))
+  }
+}
+
+/// A term that outlives the call it came with: a copy in an environment of its own.
+@safe public struct StoredTerm: ~Copyable {
+  private let environment: OpaquePointer
+  private let copy: ERL_NIF_TERM
+
+  /// Copies a term; nil when memory is out.
+  public init?(_ term: Term) {
+    guard let environment = unsafe enif_alloc_env() else { return nil }
+    unsafe self.environment = environment
+    self.copy = unsafe enif_make_copy(environment, term.raw)
+  }
+
+  /// Copies the term into the environment of a call.
+  public func term(in environment: Environment) -> Term { unsafe Term(enif_make_copy(environment.raw, copy)) }
+
+  /// Prints the term to standard error, behind a word on what happened.
+  public func print(_ event: StaticString) {
+    unsafe nif_print(UnsafeRawPointer(event.utf8Start).assumingMemoryBound(to: CChar.self), copy)
+  }
+
+  deinit { unsafe enif_free_env(environment) }
+}
+
+extension Environment {
+  /// The atom of an errno value, as `file` gives it: `enoent`, `eacces`, ...
+  public func atom(errno: Int32) -> Term {
+    guard let name = unsafe erl_errno_id(errno) else { return atom("unknown") }
+    return unsafe Term(enif_make_atom(raw, name))
+  }
+}

@@ -1,0 +1,67 @@
+import CErlNif
+
+/// What the VM calls.
+public typealias NifFunction =
+  @convention(c) (OpaquePointer?, Int32, UnsafePointer<ERL_NIF_TERM>?) -> ERL_NIF_TERM
+
+/// Which scheduler a function runs on.
+public enum Scheduler: Sendable {
+  /// A normal one: the function takes well below a millisecond, or moves itself.
+  case normal
+  /// A dirty IO scheduler: the function may block.
+  case dirtyIO
+}
+
+/// One row of the function table.
+@safe public struct NifRow: Sendable {
+  let name: StaticString
+  let arity: UInt32
+  let scheduler: Scheduler
+  let function: NifFunction
+
+  /// Describes a function of the Erlang module.
+  public init(_ name: StaticString, _ arity: UInt32, _ scheduler: Scheduler, _ function: @escaping @Sendable NifFunction) {
+    self.name = name
+    self.arity = arity
+    self.scheduler = scheduler
+    unsafe self.function = function
+  }
+}
+
+/// Allocates the entry that `nif_init` returns; it lives as long as the process.
+public func nifEntry(
+  module: StaticString, _ rows: [NifRow],
+  load: @convention(c) (OpaquePointer?, UnsafeMutablePointer<UnsafeMutableRawPointer?>?, ERL_NIF_TERM) -> Int32,
+  upgrade: @convention(c) (
+    OpaquePointer?, UnsafeMutablePointer<UnsafeMutableRawPointer?>?,
+    UnsafeMutablePointer<UnsafeMutableRawPointer?>?, ERL_NIF_TERM
+  ) -> Int32
+) -> UnsafeMutablePointer<ErlNifEntry> {
+  let functions = UnsafeMutablePointer<ErlNifFunc>.allocate(capacity: rows.count)
+  for (index, row) in rows.enumerated() {
+    let flags: UInt32 = row.scheduler == .dirtyIO ? UInt32(ERL_NIF_DIRTY_JOB_IO_BOUND.rawValue) : 0
+    unsafe (functions + index).initialize(
+      to: ErlNifFunc(name: characters(row.name), arity: row.arity, fptr: row.function, flags: flags))
+  }
+  let entry = UnsafeMutablePointer<ErlNifEntry>.allocate(capacity: 1)
+  unsafe entry.initialize(
+    to: ErlNifEntry(
+      major: Int32(ERL_NIF_MAJOR_VERSION), minor: Int32(ERL_NIF_MINOR_VERSION), name: characters(module),
+      num_of_funcs: Int32(rows.count), funcs: functions, load: load, reload: nil, upgrade: upgrade, unload: nil,
+      vm_variant: nif_vm_variant(), options: 1,
+      sizeof_ErlNifResourceTypeInit: MemoryLayout<ErlNifResourceTypeInit>.size, min_erts: nif_min_erts_version()))
+  return unsafe entry
+}
+
+/// Starts a thread that runs until the VM ends. False if the system has none left.
+public func startThread(
+  _ name: StaticString, _ body: @convention(c) (UnsafeMutableRawPointer?) -> UnsafeMutableRawPointer?
+) -> Bool {
+  var thread: ErlNifTid? = nil
+  return unsafe enif_thread_create(
+    UnsafeMutableRawPointer(mutating: name.utf8Start).assumingMemoryBound(to: CChar.self), &thread, body, nil, nil) == 0
+}
+
+private func characters(_ string: StaticString) -> UnsafePointer<CChar> {
+  unsafe UnsafeRawPointer(string.utf8Start).assumingMemoryBound(to: CChar.self)
+}

@@ -1,0 +1,239 @@
+import CSystem
+import Synchronization
+
+/// What the fault handler knows of one region, in a table that is never freed, so that a handler may look at any slot
+/// at any time.
+///
+///     state:  [ times claimed : 62 | locked : 1 | active : 1 ]
+///
+/// A slot is claimed by a region, made active once the region is mapped, and made inactive before it is unmapped. The
+/// handler finds the slot by address and locks it by comparing the whole state, so a slot that was released and
+/// claimed again in between is never taken for the one that was read.
+///
+/// While a slot is locked its holder touches no mapped memory: the handler may spin for the lock.
+///
+/// The bytes that no longer reach the file are `tail ..< base + length`, where the file ended before its mapping did,
+/// and the holes: ranges of pages that the disk had no room for, or could not read. All bounds are addresses.
+/// `low ..< high` spans all of them: calls look at `low` first, and nothing but `heal` raises it again.
+@safe struct FaultSlot: ~Copyable {
+  private let state = Atomic<Int>(0)
+  private let base = Atomic<UInt>(0)
+  private let length = Atomic<Int>(0)
+  private let fileOffset = Atomic<Int>(0)
+  private let pageBytes = Atomic<Int>(0)
+  private let protection = Atomic<Int32>(0)
+  private let descriptor = Atomic<Int32>(-1)
+  private let low = Atomic<UInt>(.max)
+  private let high = Atomic<UInt>(0)
+  private let tail = Atomic<UInt>(.max)
+  private let holeCount = Atomic<Int>(0)
+  /// From and to of each hole, in turn.
+  private let holes = InlineArray<16, Atomic<UInt>> { _ in Atomic(0) }
+  /// The next slot in the list of free ones, or of those whose regions are to be unmapped.
+  let next = unsafe Atomic<UnsafeMutableRawPointer?>(nil)
+
+  private static var active: Int { 1 }
+  private static var locked: Int { 2 }
+  private static var one: Int { 4 }
+
+  enum Kind { case truncated, unreadable }
+
+  // MARK: The region's side
+
+  /// Describes a region that was just mapped, and lets the handler find it.
+  func activate(
+    base: UInt, length: Int, fileOffset: Int, page: PageSize, protection: Int32, descriptor: Int32
+  ) {
+    self.base.store(base, ordering: .relaxed)
+    self.length.store(length, ordering: .relaxed)
+    self.fileOffset.store(fileOffset, ordering: .relaxed)
+    self.pageBytes.store(page.bytes, ordering: .relaxed)
+    self.protection.store(protection, ordering: .relaxed)
+    self.descriptor.store(descriptor, ordering: .relaxed)
+    forgetFaults()
+    // Releasing: a handler that sees the slot active sees all of the above.
+    _ = state.wrappingAdd(Self.one + Self.active, ordering: .releasing)
+  }
+
+  /// Hides the region from the handler; to be called before it is unmapped, when nobody can reach it any more.
+  func deactivate() {
+    _ = state.bitwiseAnd(~Self.active, ordering: .releasing)
+  }
+
+  var mappedBase: UInt { base.load(ordering: .relaxed) }
+  var mappedLength: Int { length.load(ordering: .relaxed) }
+
+  /// Tells whether any byte below the address `end` may have faulted. To be asked after touching the bytes, behind an
+  /// acquire fence: whoever reads the zeroes of a replaced page then also sees the mark that was set before.
+  @inline(__always)
+  func mayReach(_ end: UInt) -> Bool { low.load(ordering: .relaxed) < end }
+
+  /// Tells what is wrong with the bytes `from ..< to`, if anything.
+  func fault(from: UInt, to: UInt) -> Kind? {
+    guard mayReach(to), from < to else { return nil }
+    return withLock { () -> Kind? in
+      if to > tail.load(ordering: .relaxed) { return .truncated }
+      for index in 0..<holeCount.load(ordering: .relaxed)
+      where from < hole(index).to && to > hole(index).from {
+        return .unreadable
+      }
+      return nil
+    }
+  }
+
+  /// The span of all bytes that faulted, as addresses.
+  var faultSpan: (from: UInt, to: UInt)? {
+    withLock { () -> (from: UInt, to: UInt)? in
+      let from = low.load(ordering: .relaxed)
+      return from == .max ? nil : (from, high.load(ordering: .relaxed))
+    }
+  }
+
+  /// Maps every faulted range again by calling `map(address, length, file offset)`, and forgets the faults. Returns
+  /// false, with the faults still marked, as soon as a mapping fails.
+  func heal(_ map: (UInt, Int, Int) -> Bool) -> Bool {
+    withLock {
+      let start = mappedBase
+      for index in 0..<holeCount.load(ordering: .relaxed) {
+        let (from, to) = hole(index)
+        if !map(from, Int(to &- from), offset(of: from)) { return false }
+      }
+      let from = tail.load(ordering: .relaxed)
+      let end = start &+ UInt(mappedLength)
+      if from < end && !map(from, Int(end &- from), offset(of: from)) { return false }
+      forgetFaults()
+      return true
+    }
+  }
+
+  /// Takes the descriptor away from the handler, which is about to be closed.
+  func forgetDescriptor() {
+    withLock { descriptor.store(-1, ordering: .relaxed) }
+  }
+
+  // MARK: The handler's side. Nothing here may call anything but fstat and mmap.
+
+  /// Tells whether the slot's region holds the address; if so, the slot is locked.
+  func lockIfHolding(_ address: UInt) -> Bool {
+    while true {
+      // Acquiring: the region's description is at least as new as this state.
+      let seen = state.load(ordering: .acquiring)
+      let start = base.load(ordering: .relaxed)
+      guard seen & Self.active != 0, address >= start, address &- start < UInt(bitPattern: mappedLength) else {
+        return false
+      }
+      if seen & Self.locked == 0
+        && state.compareExchange(expected: seen, desired: seen | Self.locked, ordering: .acquiring).exchanged
+      {
+        return true
+      }
+      sys_pause()
+    }
+  }
+
+  /// Puts anonymous memory, which reads as zeroes, in the place of the page at `address` and of whatever else cannot
+  /// be reached for the same reason, marks it first, and gives the slot back. False if the system had no memory.
+  func replaceAndUnlock(_ address: UInt) -> Bool {
+    defer { unlock() }
+    let pageBytes = UInt(pageBytes.load(ordering: .relaxed))
+    let page = address & ~(pageBytes &- 1)
+    if page >= tail.load(ordering: .relaxed) { return true }
+    let end = base.load(ordering: .relaxed) &+ UInt(mappedLength)
+    if let fileEnd = fileEnd(pageBytes), page >= fileEnd {
+      tail.store(fileEnd, ordering: .relaxed)
+      mark(fileEnd, end)
+      if replace(fileEnd, end) { return true }
+    } else {
+      for index in 0..<holeCount.load(ordering: .relaxed) where page >= hole(index).from && page < hole(index).to {
+        return true
+      }
+      let (from, to) = addHole(page, page &+ pageBytes)
+      mark(from, to)
+      if replace(from, to) { return true }
+    }
+    // Splitting a mapping can fail where replacing it whole does not: vm.max_map_count.
+    let start = base.load(ordering: .relaxed)
+    tail.store(start, ordering: .relaxed)
+    mark(start, end)
+    return replace(start, end)
+  }
+
+  /// The address at which the mapping leaves the file, rounded up to a page; nil if that cannot be asked.
+  private func fileEnd(_ pageBytes: UInt) -> UInt? {
+    let number = descriptor.load(ordering: .relaxed)
+    var status = stat()
+    guard number >= 0, unsafe sys_fstat(number, &status) == 0 else { return nil }
+    let start = base.load(ordering: .relaxed)
+    let bytes = max(Int(status.st_size) &- fileOffset.load(ordering: .relaxed), 0)
+    let rounded = (UInt(bitPattern: bytes) &+ pageBytes &- 1) & ~(pageBytes &- 1)
+    return start &+ min(rounded, UInt(mappedLength))
+  }
+
+  /// Adds a range to the holes and returns what is to be replaced for it: more than the range where no place was left
+  /// and it was joined with the nearest hole.
+  private func addHole(_ from: UInt, _ to: UInt) -> (from: UInt, to: UInt) {
+    let count = holeCount.load(ordering: .relaxed)
+    var nearest = 0
+    var distance = UInt.max
+    for index in 0..<count {
+      let other = hole(index)
+      let between = from >= other.to ? from &- other.to : other.from &- to
+      if between < distance { (nearest, distance) = (index, between) }
+    }
+    if distance != 0 && count &* 2 < holes.count {
+      setHole(count, from, to)
+      holeCount.store(count &+ 1, ordering: .relaxed)
+      return (from, to)
+    }
+    let other = hole(nearest)
+    setHole(nearest, min(from, other.from), max(to, other.to))
+    return from >= other.to ? (other.to, to) : (from, other.from)
+  }
+
+  private func mark(_ from: UInt, _ to: UInt) {
+    high.store(max(to, high.load(ordering: .relaxed)), ordering: .relaxed)
+    // Releasing, and before the pages change: see mayReach.
+    low.store(min(from, low.load(ordering: .relaxed)), ordering: .releasing)
+  }
+
+  private func replace(_ from: UInt, _ to: UInt) -> Bool {
+    let flags = sys_map_fixed | sys_map_private | sys_map_anonymous | sys_map_noreserve
+    return sys_mmap(from, Int(to &- from), protection.load(ordering: .relaxed), flags, -1, 0) > 0
+  }
+
+  // MARK: Parts
+
+  private func hole(_ index: Int) -> (from: UInt, to: UInt) {
+    (holes[2 &* index].load(ordering: .relaxed), holes[2 &* index &+ 1].load(ordering: .relaxed))
+  }
+
+  private func setHole(_ index: Int, _ from: UInt, _ to: UInt) {
+    holes[2 &* index].store(from, ordering: .relaxed)
+    holes[2 &* index &+ 1].store(to, ordering: .relaxed)
+  }
+
+  private func forgetFaults() {
+    tail.store(.max, ordering: .relaxed)
+    holeCount.store(0, ordering: .relaxed)
+    high.store(0, ordering: .relaxed)
+    low.store(.max, ordering: .relaxed)
+  }
+
+  private func offset(of address: UInt) -> Int { fileOffset.load(ordering: .relaxed) &+ Int(address &- mappedBase) }
+
+  private func withLock<R>(_ body: () -> R) -> R {
+    while true {
+      let seen = state.load(ordering: .relaxed)
+      if seen & Self.locked == 0
+        && state.compareExchange(expected: seen, desired: seen | Self.locked, ordering: .acquiring).exchanged
+      {
+        break
+      }
+      sys_pause()
+    }
+    defer { unlock() }
+    return body()
+  }
+
+  private func unlock() { _ = state.bitwiseAnd(~Self.locked, ordering: .releasing) }
+}

@@ -1,0 +1,195 @@
+import CSystem
+import Synchronization
+
+/// A memory-mapped file, as one handle of Erlang's holds it.
+///
+/// Any number of threads may use it at once. What they need stands in words that are published atomically:
+///
+/// - `length`: the bytes of the handle. It grows after the file and the region have grown, and shrinks before the file
+///   does; whoever has seen a length finds a region that is long enough.
+/// - `current`: the region that holds them. A region that was replaced by a longer one stays mapped until the handle
+///   is collected, so an address that a call has taken from it stays good.
+/// - `generation`: moves when bytes that a call may be looking at are replaced: the handle is closed (then it stays
+///   negative), or faulted pages are mapped afresh. A call looks at it before and after.
+/// - `data`: held by a write in `lock` mode, so that reads can tell whether they overlapped one.
+///
+/// `structure` is held by whoever changes one of the first three, or the length of the file. Where both locks are
+/// taken, `structure` comes first.
+@safe public struct File: ~Copyable {
+  // What every call reads.
+  let generation = Atomic<Int>(0)
+  let data = SequenceLock()
+  let length: Atomic<Int>
+  private let current: Atomic<UInt>
+  public let traits: Traits
+  /// Bytes between the start of a region and position 0.
+  let slack: Int
+  private let padding = InlineArray<8, Int>(repeating: 0)
+
+  // What reads that move the position write; on a cache line of its own.
+  let position = Atomic<Int>(0)
+
+  let structure = SequenceLock()
+  let descriptor: SharedDescriptor
+  let mapping: Mapping
+  let memory: RegionMemory
+  /// The length asked for, when the mapping is a window; else nil: it follows the end of the file.
+  let window: Int?
+  let maximumStep: Int
+  let autoUnlink: AutoUnlink?
+  /// The directory that a new file was made in, until `sync` has brought its entry to disk; allocated with malloc.
+  let newIn: Atomic<UnsafeMutableRawPointer?>
+
+  /// What a handle was opened with, and what follows from it.
+  public struct Traits: OptionSet, Sendable {
+    public let rawValue: UInt32
+    public init(rawValue: UInt32) { self.rawValue = rawValue }
+
+    public static let writable = Traits(rawValue: 1)
+    public static let shared = Traits(rawValue: 2)
+    public static let anonymous = Traits(rawValue: 4)
+    public static let direct = Traits(rawValue: 8)
+    public static let locked = Traits(rawValue: 16)
+    public static let fixedSize = Traits(rawValue: 32)
+    public static let debug = Traits(rawValue: 64)
+    /// Writing past the end makes the file longer.
+    public static let growable = Traits(rawValue: 128)
+    public static let fixedAddress = Traits(rawValue: 256)
+  }
+
+  /// Everything that opening finds out.
+  @safe struct Opened {
+    var traits: Traits
+    var descriptor: Int32
+    var mapping: Mapping
+    var length: Int
+    var slack: Int
+    var window: Int?
+    var maximumStep: Int
+    var newIn: UnsafeMutablePointer<CChar>?
+    var autoUnlink: AutoUnlink?
+    var memory: RegionMemory
+  }
+
+  /// Maps what was opened. On failure nothing of `opened` was taken over.
+  init(_ opened: Opened) throws(Failure) {
+    let region = try unsafe Self.map(
+      opened.mapping, for: opened.length + opened.slack, traits: opened.traits, maximumStep: opened.maximumStep,
+      descriptor: opened.descriptor, memory: opened.memory, previous: nil)
+    self.length = Atomic(opened.length)
+    self.current = Atomic(UInt(bitPattern: region))
+    self.traits = opened.traits
+    self.slack = opened.slack
+    self.descriptor = SharedDescriptor(opened.descriptor)
+    self.mapping = opened.mapping
+    self.memory = opened.memory
+    self.window = opened.window
+    self.maximumStep = opened.maximumStep
+    self.autoUnlink = opened.autoUnlink
+    unsafe self.newIn = unsafe Atomic(UnsafeMutableRawPointer(opened.newIn))
+  }
+
+  /// Lets go of everything, on a scheduler that may not be held up.
+  deinit {
+    if !isClosed { unsafe Reaper.later(.file(descriptor.number, autoUnlink)) }
+    var next: UnsafeMutablePointer<Region>? = unsafe region
+    while let region = unsafe next {
+      unsafe next = region.pointee.previous
+      unsafe memory.release(region)
+    }
+  }
+
+  var isClosed: Bool { generation.load(ordering: .acquiring) < 0 }
+
+  /// The region of the present length.
+  // Acquiring: the region's own fields are read through it.
+  @inline(__always)
+  public var region: UnsafeMutablePointer<Region> {
+    // SAFETY: `current` is set to a live region before the file is used, and holds one ever after.
+    unsafe UnsafeMutablePointer(bitPattern: current.load(ordering: .acquiring)).unsafelyUnwrapped
+  }
+
+  /// The address of a position within the present length.
+  @inline(__always)
+  func address(_ region: UnsafeMutablePointer<Region>, _ offset: Int) -> UnsafeMutableRawPointer {
+    unsafe region.pointee.base + (slack &+ offset)
+  }
+
+  /// Closes the file. In-flight calls fail, or have succeeded before this returns. May block.
+  public func close() throws(Failure) {
+    try structure.withLock { () throws(Failure) in
+      if isClosed { throw .closed }
+      // Sequentially consistent: no later step may be seen before the mark.
+      generation.store(-1, ordering: .sequentiallyConsistent)
+      var next: UnsafeMutablePointer<Region>? = unsafe region
+      while let region = unsafe next {
+        unsafe region.pointee.detach(vacate: !traits.contains(.direct))
+        unsafe next = region.pointee.previous
+      }
+    }
+    autoUnlink?.run()
+    descriptor.shut()
+  }
+
+  // MARK: Changing the region; all of it with `structure` held
+
+  /// Makes sure that the region can hold `length` bytes, mapping a longer one beside it if need be.
+  func reserve(_ length: Int, descriptor: Int32) throws(Failure) {
+    let (needed, overflow) = length.addingReportingOverflow(slack)
+    if overflow { throw .system(EFBIG) }
+    let old = unsafe region
+    if unsafe needed <= old.pointee.capacity { return }
+    // A mapping at an address of the caller's choice has nowhere else to go.
+    if traits.contains(.fixedAddress) { throw .system(ENOMEM) }
+    let new = try unsafe Self.map(
+      mapping, for: needed, traits: traits, maximumStep: maximumStep, descriptor: descriptor, memory: memory,
+      previous: old)
+    // Releasing: who sees the new region sees all of it.
+    current.store(UInt(bitPattern: new), ordering: .releasing)
+  }
+
+  /// Maps what has faulted in any region of the handle afresh.
+  func heal(descriptor: Int32) throws(Failure) {
+    var next: UnsafeMutablePointer<Region>? = unsafe region
+    while let region = unsafe next {
+      if try unsafe region.pointee.heal(descriptor: descriptor) {
+        _ = generation.wrappingAdd(1, ordering: .sequentiallyConsistent)
+      }
+      unsafe next = region.pointee.previous
+    }
+  }
+
+  /// Maps a region for `length` bytes and, where it may have to grow, for some more: addresses past the end of the
+  /// file cost nothing, and a file that grows into them needs no new mapping.
+  private static func map(
+    _ mapping: Mapping, for length: Int, traits: Traits, maximumStep: Int, descriptor: Int32, memory: RegionMemory,
+    previous: UnsafeMutablePointer<Region>?
+  ) throws(Failure) -> UnsafeMutablePointer<Region> {
+    guard let exact = mapping.page.roundUp(max(length, 1)) else { throw .system(ENOMEM) }
+    let follows = unsafe (traits.contains(.growable) && !traits.contains(.fixedAddress)) || previous != nil
+    let step = stride(from: exact, maximumStep: maximumStep)
+    let (wanted, overflow) = exact.addingReportingOverflow(step)
+    if follows && !overflow, let roomy = mapping.page.roundUp(wanted),
+      let region = try? unsafe place(mapping, roomy, descriptor, memory, previous)
+    {
+      return unsafe region
+    }
+    return try unsafe place(mapping, exact, descriptor, memory, previous)
+  }
+
+  /// How far growth goes beyond `length` at a time: as much again, up to the step that the user set, but never less
+  /// than a sixteenth, so that the number of regions stays a matter of logarithms.
+  static func stride(from length: Int, maximumStep: Int) -> Int {
+    max(min(max(length, 1 << 20), maximumStep), length / 16)
+  }
+
+  private static func place(
+    _ mapping: Mapping, _ capacity: Int, _ descriptor: Int32, _ memory: RegionMemory,
+    _ previous: UnsafeMutablePointer<Region>?
+  ) throws(Failure) -> UnsafeMutablePointer<Region> {
+    let region = try unsafe Region(mapping, capacity: capacity, descriptor: descriptor, previous: previous)
+    guard let place = unsafe memory.allocate() else { throw .system(ENOMEM) }
+    unsafe place.initialize(to: region)
+    return unsafe place
+  }
+}

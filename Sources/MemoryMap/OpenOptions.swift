@@ -1,0 +1,81 @@
+import CSystem
+
+/// The options of `emmap:open`, decoded. The raw values of `Flags` are shared with emmap.erl.
+public struct OpenOptions {
+  /// Options without an argument.
+  public struct Flags: OptionSet, Sendable {
+    public let rawValue: Int
+    public init(rawValue: Int) { self.rawValue = rawValue }
+
+    public static let write = Flags(rawValue: 1 << 0)
+    public static let create = Flags(rawValue: 1 << 1)
+    public static let truncate = Flags(rawValue: 1 << 2)
+    public static let shared = Flags(rawValue: 1 << 3)
+    public static let sharedValidate = Flags(rawValue: 1 << 4)
+    public static let anonymous = Flags(rawValue: 1 << 5)
+    public static let direct = Flags(rawValue: 1 << 6)
+    public static let noLock = Flags(rawValue: 1 << 7)
+    public static let populate = Flags(rawValue: 1 << 8)
+    public static let noReserve = Flags(rawValue: 1 << 9)
+    public static let sync = Flags(rawValue: 1 << 10)
+    public static let uninitialized = Flags(rawValue: 1 << 11)
+    public static let autoUnlink = Flags(rawValue: 1 << 12)
+    public static let debug = Flags(rawValue: 1 << 13)
+    public static let fit = Flags(rawValue: 1 << 14)
+    public static let fixedSize = Flags(rawValue: 1 << 15)
+    public static let hugeTLB = Flags(rawValue: 1 << 16)
+    public static let huge2MB = Flags(rawValue: 1 << 17)
+    public static let huge1GB = Flags(rawValue: 1 << 18)
+    public static let nonBlock = Flags(rawValue: 1 << 19)
+  }
+
+  let flags: Flags
+  /// Where the mapping must begin; 0 leaves it to the system.
+  let address: Int
+  /// Permissions of a file that is created.
+  let mode: UInt32
+  /// Bytes that a new file, or the mapping of an existing one, is to have; 0 if not given.
+  let size: Int
+  /// The step in bytes past which growth stops doubling.
+  let maximumStep: Int
+
+  /// Takes decoded options; none of the numbers may be negative.
+  public init(flags: Flags, address: Int, mode: UInt32, size: Int, maximumStep: Int) {
+    self.flags = flags
+    self.address = address
+    self.mode = mode
+    self.size = size
+    self.maximumStep = maximumStep
+  }
+
+  var isWritable: Bool { flags.contains(.write) }
+  var isAnonymous: Bool { flags.contains(.anonymous) }
+  var isShared: Bool { flags.contains(.shared) || flags.contains(.sharedValidate) }
+
+  var protection: Int32 { isWritable ? PROT_READ | PROT_WRITE : PROT_READ }
+
+  var pageSize: PageSize {
+    if flags.contains(.huge1GB) { return PageSize(bytes: 1 << 30) }
+    if flags.contains(.huge2MB) || flags.contains(.hugeTLB) { return PageSize(bytes: 2 << 20) }
+    return .system
+  }
+
+  /// The flags of mmap(2).
+  var mapFlags: Int32 {
+    var result = sys_map_private
+    if flags.contains(.shared) { result = sys_map_shared }
+    if flags.contains(.sharedValidate) {
+      result = sys_map_shared_validate
+      // "Mappings of type shared silently ignore this flag."
+      if flags.contains(.sync) { result |= sys_map_sync }
+    }
+    let others: [(Flags, Int32)] = [
+      (.anonymous, sys_map_anonymous), (.populate, sys_map_populate), (.noReserve, sys_map_noreserve),
+      (.nonBlock, sys_map_nonblock), (.uninitialized, sys_map_uninitialized), (.hugeTLB, sys_map_hugetlb),
+      (.huge2MB, sys_map_hugetlb | sys_map_huge_2mb), (.huge1GB, sys_map_hugetlb | sys_map_huge_1gb),
+    ]
+    for (option, flag) in others where flags.contains(option) { result |= flag }
+    if address != 0 { result |= sys_map_fixed_noreplace }
+    return result
+  }
+}

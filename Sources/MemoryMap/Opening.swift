@@ -1,0 +1,197 @@
+import CSystem
+
+extension File {
+  /// Opens and maps a file, as open(2) and mmap(2). Never waits for another process; may block on a disk.
+  ///
+  /// - Parameters:
+  ///   - path: a C string; taken as it is.
+  ///   - offset: the byte of the file that becomes position 0.
+  ///   - length: bytes to map; 0 maps to the end of the file.
+  public static func open(
+    _ path: UnsafePointer<CChar>, offset: Int, length: Int, options: OpenOptions, memory: RegionMemory
+  ) throws(Failure) -> File {
+    FaultTable.installHandler()
+    if options.isAnonymous { return try openAnonymous(offset: offset, length: length, options, memory) }
+    let (descriptor, isNew) = try unsafe openDescriptor(path, options)
+    do throws(Failure) {
+      return try unsafe map(descriptor, isNew, path, offset: offset, length: length, options, memory)
+    } catch {
+      // What was not there before is gone again.
+      if isNew { _ = unsafe unlink(path) }
+      _ = CSystem.close(descriptor)
+      throw error
+    }
+  }
+
+  private static func openAnonymous(
+    offset: Int, length: Int, _ options: OpenOptions, _ memory: RegionMemory
+  ) throws(Failure) -> File {
+    let length = length > 0 ? length : options.size
+    guard offset == 0, length > 0 else { throw .invalid }
+    return unsafe try File(
+      Opened(
+        traits: traits(options, growable: false).union(.anonymous), descriptor: -1,
+        mapping: Mapping(options, fileOffset: 0), length: length, slack: 0, window: length,
+        maximumStep: options.maximumStep, newIn: nil, autoUnlink: nil, memory: memory))
+  }
+
+  /// Opens the descriptor and tells whether this made the file.
+  private static func openDescriptor(
+    _ path: UnsafePointer<CChar>, _ options: OpenOptions
+  ) throws(Failure) -> (Int32, isNew: Bool) {
+    // O_NONBLOCK: a FIFO or a device answers at once.
+    let always = O_CLOEXEC | O_NOCTTY | O_NONBLOCK
+    let flags = options.flags
+    let mustWrite = options.isWritable && (options.isShared || flags.contains(.truncate) || flags.contains(.fit))
+    while true {
+      var descriptor = unsafe sys_open(path, always | (mustWrite ? O_RDWR : O_RDONLY), 0)
+      if descriptor >= 0 {
+        // A private mapping of an empty file can be given a size, if the file may be written at all.
+        if !mustWrite && options.isWritable && flags.contains(.create) {
+          let other = unsafe sys_open(path, always | O_RDWR, 0)
+          if other >= 0 {
+            _ = CSystem.close(descriptor)
+            descriptor = other
+          }
+        }
+        return (descriptor, false)
+      }
+      let error = sys_errno()
+      if error == EINTR { continue }
+      // Without `write` a new file could get no size.
+      guard error == ENOENT, flags.contains(.create), options.isWritable else { throw .system(error) }
+      descriptor = unsafe sys_open(path, always | O_RDWR | O_CREAT | O_EXCL, 0o600)
+      if descriptor >= 0 {
+        // fchmod: the mode is the one given, whatever the umask.
+        if fchmod(descriptor, mode_t(options.mode)) == 0 { return (descriptor, true) }
+        let failure = Failure.lastError
+        _ = unsafe unlink(path)
+        _ = CSystem.close(descriptor)
+        throw failure
+      }
+      // Somebody else made it meanwhile: open theirs. A dangling link exists for O_EXCL and yet is not found.
+      if unsafe sys_errno() != EEXIST || isDangling(path) { throw .lastError }
+    }
+  }
+
+  private static func isDangling(_ path: UnsafePointer<CChar>) -> Bool {
+    if unsafe access(path, F_OK) == 0 || sys_errno() != ENOENT { return false }
+    sys_set_errno(ENOENT)
+    return true
+  }
+
+  private static func map(
+    _ descriptor: Int32, _ isNew: Bool, _ path: UnsafePointer<CChar>, offset: Int, length: Int,
+    _ options: OpenOptions, _ memory: RegionMemory
+  ) throws(Failure) -> File {
+    var status = stat()
+    if unsafe sys_fstat(descriptor, &status) != 0 { throw .lastError }
+    if sys_is_directory(status.st_mode) { throw .system(EISDIR) }
+    if sys_is_waiting_kind(status.st_mode) { throw .system(ENODEV) }
+    let isRegular = sys_is_regular(status.st_mode)
+    let canResize = options.isWritable && isRegular
+    var fileSize = Int(status.st_size)
+    if options.flags.contains(.truncate) && isRegular && fileSize > 0 {
+      guard canResize else { throw .invalid }
+      try probe(descriptor, options)
+      try resize(descriptor, 0)
+      fileSize = 0
+    }
+
+    let (end, overflow) = offset.addingReportingOverflow(length > 0 ? length : 0)
+    if overflow { throw .system(EFBIG) }
+    let sizeBefore = fileSize
+    var wanted = length
+    var wantedEnd = end
+    if length == 0 && options.size > 0 {
+      wantedEnd = options.size
+      wanted = options.size - offset
+      if wanted <= 0 { throw .invalid }
+    }
+    if wanted > 0 {
+      if isRegular && fileSize < wantedEnd {
+        guard fileSize == 0 || options.flags.contains(.fit) else { throw .tooShort }
+        guard canResize else { throw fileSize == 0 ? .invalid : .tooShort }
+        fileSize = max(wantedEnd, options.size)
+        try resize(descriptor, fileSize)
+      }
+    } else {
+      if offset > fileSize && fileSize > 0 { throw .tooShort }
+      wanted = fileSize - offset
+    }
+    let reachesEnd = isRegular && offset + wanted == fileSize
+    let growable =
+      reachesEnd && options.isWritable && options.isShared && !options.flags.contains(.fixedSize)
+    if wanted < 0 || (wanted == 0 && !growable) { throw .invalid }
+
+    let mapping = Mapping(options, fileOffset: options.pageSize.roundDown(offset))
+    var autoUnlink: AutoUnlink? = nil
+    if options.flags.contains(.autoUnlink) {
+      guard let copy = unsafe strdup(path) else { throw .system(ENOMEM) }
+      unsafe autoUnlink = AutoUnlink(path: copy, device: UInt(status.st_dev), inode: UInt(status.st_ino))
+    }
+    let newIn = unsafe isNew ? directory(of: path) : nil
+    do throws(Failure) {
+      return unsafe try File(
+        Opened(
+          traits: traits(options, growable: growable), descriptor: descriptor, mapping: mapping, length: wanted,
+          slack: offset - mapping.fileOffset, window: reachesEnd ? nil : wanted, maximumStep: options.maximumStep,
+          newIn: newIn, autoUnlink: autoUnlink, memory: memory))
+    } catch {
+      unsafe free(newIn)
+      unsafe free(autoUnlink?.path)
+      if fileSize > sizeBefore { try? resize(descriptor, sizeBefore) }
+      throw error
+    }
+  }
+
+  /// Tells whether the system takes the flags and the address at all, before a file is cut short for it.
+  private static func probe(_ descriptor: Int32, _ options: OpenOptions) throws(Failure) {
+    let mapping = Mapping(options, fileOffset: 0)
+    let bytes = mapping.page.bytes
+    let flags = mapping.flags & ~sys_map_populate
+    let address = sys_mmap(mapping.address, bytes, mapping.protection, flags, descriptor, 0)
+    if address <= 0 { throw .system(Int32(truncatingIfNeeded: -address)) }
+    _ = unsafe munmap(UnsafeMutableRawPointer(bitPattern: address), bytes)
+  }
+
+  /// The directory of a path, as an absolute path: the working directory may be another one by the time of a `sync`.
+  private static func directory(of path: UnsafePointer<CChar>) -> UnsafeMutablePointer<CChar>? {
+    guard let copy = unsafe strdup(path) else { return nil }
+    defer { unsafe free(copy) }
+    if let slash = unsafe strrchr(copy, 0x2F) {
+      unsafe (slash + (slash == copy ? 1 : 0)).pointee = 0
+      return unsafe realpath(copy, nil)
+    }
+    return unsafe realpath(".", nil)
+  }
+
+  private static func traits(_ options: OpenOptions, growable: Bool) -> Traits {
+    var result: Traits = []
+    if options.isWritable { result.insert(.writable) }
+    if options.isShared { result.insert(.shared) }
+    if options.flags.contains(.direct) { result.insert(.direct) }
+    if !options.flags.contains(.noLock) { result.insert(.locked) }
+    if options.flags.contains(.fixedSize) { result.insert(.fixedSize) }
+    if options.flags.contains(.debug) { result.insert(.debug) }
+    if options.address != 0 { result.insert(.fixedAddress) }
+    if growable { result.insert(.growable) }
+    return result
+  }
+
+  /// Sets the length of a file.
+  static func resize(_ descriptor: Int32, _ length: Int) throws(Failure) {
+    while ftruncate(descriptor, off_t(length)) != 0 {
+      if sys_errno() != EINTR { throw .lastError }
+    }
+  }
+}
+
+extension Mapping {
+  init(_ options: OpenOptions, fileOffset: Int) {
+    let page = options.pageSize
+    self.init(
+      protection: options.protection, flags: options.mapFlags, fileOffset: fileOffset,
+      address: UInt(bitPattern: page.roundDown(options.address)), page: page)
+  }
+}

@@ -1,0 +1,164 @@
+import CSystem
+import Synchronization
+
+extension File {
+  /// The bytes that a read of `count` bytes from `offset` finds; nil at or past the end.
+  ///
+  /// Both numbers must not be negative.
+  @inline(__always)
+  public func available(at offset: Int, count: Int) throws(Failure) -> Int? {
+    let length = self.length.load(ordering: .acquiring)
+    if isClosed { throw .closed }
+    return offset < length && count > 0 ? min(count, length &- offset) : nil
+  }
+
+  /// Copies `count` bytes from `offset` to `target`.
+  ///
+  /// Throws `changed` if the bytes are no longer all within the mapping, `truncated` or a reason of the system if some
+  /// of them do not reach the file any more, `wouldWait` if a write is in progress and `mayWait` is false. Whatever is
+  /// thrown, `target` may have been written to.
+  @inline(__always)
+  public func read(
+    at offset: Int, count: Int, into target: UnsafeMutableRawPointer, mayWait: Bool
+  ) throws(Failure) {
+    let generation = self.generation.load(ordering: .acquiring)
+    let ticket = data.ticket
+    let length = self.length.load(ordering: .acquiring)
+    if generation >= 0 && fits(offset, count, in: length) {
+      let region = unsafe self.region
+      // SAFETY: offset and count lie within the length, and the region is at least as long.
+      let source = unsafe address(region, offset)
+      unsafe sys_copy(target, source, count)
+      // Acquiring: the checks come after the copy.
+      atomicMemoryFence(ordering: .acquiring)
+      if unsafe data.isCurrent(ticket) && !region.pointee.mayHaveFaulted(below: source + count)
+        && self.generation.load(ordering: .relaxed) == generation
+      {
+        return
+      }
+    }
+    try unsafe readCarefully(at: offset, count: count, into: target, mayWait: mayWait)
+  }
+
+  @inline(never)
+  private func readCarefully(
+    at offset: Int, count: Int, into target: UnsafeMutableRawPointer, mayWait: Bool
+  ) throws(Failure) {
+    try data.withLock(mayWait: mayWait) { () throws(Failure) in
+      try unsafe withBytes(at: offset, count: count) { source in unsafe sys_copy(target, source, count) }
+    }
+  }
+
+  /// Runs `body` with the address of `count` bytes from `offset`, until it ran with none of them replaced under it;
+  /// then reports whether any of them had faulted.
+  @inline(__always)
+  func withBytes<R>(
+    at offset: Int, count: Int, _ body: (UnsafeMutableRawPointer) -> R
+  ) throws(Failure) -> R {
+    while true {
+      let generation = self.generation.load(ordering: .acquiring)
+      if generation < 0 { throw .closed }
+      guard fits(offset, count, in: length.load(ordering: .acquiring)) else { throw .changed }
+      let region = unsafe self.region
+      // SAFETY: offset and count lie within the length, and the region is at least as long.
+      let start = unsafe address(region, offset)
+      let result = unsafe body(start)
+      // Acquiring: the checks come after the access.
+      atomicMemoryFence(ordering: .acquiring)
+      if self.generation.load(ordering: .relaxed) != generation { continue }
+      if unsafe region.pointee.mayHaveFaulted(below: start + count) { try unsafe check(region, start, count) }
+      return result
+    }
+  }
+
+  /// Throws if any of `count` bytes from `start` does not reach the file any more, and says why.
+  @inline(never)
+  func check(
+    _ region: UnsafeMutablePointer<Region>, _ start: UnsafeMutableRawPointer, _ count: Int
+  ) throws(Failure) {
+    switch unsafe region.pointee.fault(start, count) {
+    case nil: return
+    case .truncated: throw .truncated
+    case .unreadable: throw unsafe unreadableReason(at: start - region.pointee.base + mapping.fileOffset, count)
+    }
+  }
+
+  /// Finds out why pages within the file could not be had: the device says so when it is read in the ordinary way; if
+  /// it does not, there was no room for them.
+  private func unreadableReason(at fileOffset: Int, _ count: Int) -> Failure {
+    do throws(Failure) {
+      try descriptor.withDescriptor { (number) throws(Failure) in
+        var byte: UInt8 = 0
+        var at = fileOffset
+        while at < fileOffset + count {
+          if unsafe pread(number, &byte, 1, off_t(at)) < 0 { throw .lastError }
+          at = PageSize.system.roundDown(at) + PageSize.system.bytes
+        }
+      }
+    } catch {
+      return error
+    }
+    return .system(ENOSPC)
+  }
+
+  /// The address of bytes for a binary that points to them, and the region to keep alive with it. Takes no lock.
+  @inline(__always)
+  public func borrow(
+    at offset: Int, count: Int
+  ) throws(Failure) -> (region: UnsafeMutablePointer<Region>, start: UnsafeMutableRawPointer) {
+    guard fits(offset, count, in: length.load(ordering: .acquiring)) else { throw .changed }
+    let region = unsafe self.region
+    let start = unsafe address(region, offset)
+    if unsafe region.pointee.mayHaveFaulted(below: start + count) { try unsafe check(region, start, count) }
+    if isClosed { throw .closed }
+    return unsafe (region, start)
+  }
+
+  /// A line in the file.
+  public struct Line {
+    /// Bytes from the start of the line to the start of the next one.
+    public let extent: Int
+    /// Bytes of the line before its end: `extent` for the last line of a file that ends without a newline.
+    public let text: Int
+    /// Whether the line ends with a newline, after a carriage return or not.
+    public let hasNewline: Bool
+
+    /// Whether the newline follows the text at once, or there is none: the line can be given out as it stands.
+    public var isPlain: Bool { text + (hasNewline ? 1 : 0) == extent }
+  }
+
+  /// Finds the line that starts at `offset`, looking at `limit` bytes at most. Nil at the end of the file; throws
+  /// `wouldWait` if the line does not end within the limit.
+  public func line(at offset: Int, limit: Int) throws(Failure) -> Line? {
+    guard let rest = try available(at: offset, count: .max) else { return nil }
+    let count = min(rest, limit)
+    let extent = try unsafe withBytes(at: offset, count: count) { start -> Int? in
+      guard let end = unsafe memchr(start, 0x0A, count) else { return nil }
+      return unsafe end - start + 1
+    }
+    guard let extent else {
+      if count < rest { throw .wouldWait }
+      return Line(extent: rest, text: rest, hasNewline: false)
+    }
+    let beforeNewline =
+      unsafe extent > 1 ? try withBytes(at: offset + extent - 2, count: 1) { unsafe $0.load(as: UInt8.self) } : 0
+    return Line(extent: extent, text: extent - (beforeNewline == 0x0D ? 2 : 1), hasNewline: true)
+  }
+
+  /// Tells whether the bytes are in memory, so that reading them waits for no disk. Looks at the first 4 MiB.
+  public func isResident(at offset: Int, count: Int) -> Bool {
+    guard fits(offset, count, in: length.load(ordering: .acquiring)) else { return true }
+    let page = PageSize.system
+    let region = unsafe self.region
+    let start = unsafe UInt(bitPattern: address(region, offset))
+    let first = start & ~UInt(page.bytes - 1)
+    let bytes = min(Int(start - first) + count, 4 << 20)
+    return unsafe withUnsafeTemporaryAllocation(of: UInt8.self, capacity: 1025) { vector in
+      let pages = min((bytes + page.bytes - 1) / page.bytes, vector.count)
+      guard
+        unsafe mincore(UnsafeMutableRawPointer(bitPattern: first), pages * page.bytes, vector.baseAddress) == 0
+      else { return true }
+      return unsafe vector.prefix(pages).allSatisfy { $0 & 1 == 1 }
+    }
+  }
+}

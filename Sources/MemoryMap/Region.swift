@@ -1,0 +1,135 @@
+import CSystem
+import Synchronization
+
+/// One range of mapped memory. It is unmapped when the last owner lets go of it, and by nothing else: whoever can name
+/// an address in it owns a share of it. Shares are counted by the one who allocates regions (`RegionMemory`).
+@safe public struct Region: ~Copyable {
+  /// The first byte of the mapping, on a page boundary.
+  public let base: UnsafeMutableRawPointer
+  /// Bytes mapped from `base`; the file may be shorter.
+  let capacity: Int
+  /// The region that the same handle had before this one; the handle owns a share of each.
+  let previous: UnsafeMutablePointer<Region>?
+  private let slot: FaultTable.Slot
+  private let mapping: Mapping
+  private let isVacated = Atomic<Bool>(false)
+
+  /// Maps `capacity` bytes, a multiple of the page size.
+  init(
+    _ mapping: Mapping, capacity: Int, descriptor: Int32, previous: UnsafeMutablePointer<Region>?
+  ) throws(Failure) {
+    guard let slot = unsafe FaultTable.claim() else { throw .system(ENOMEM) }
+    let address = sys_mmap(
+      mapping.address, capacity, mapping.protection, mapping.flags, descriptor, off_t(mapping.fileOffset))
+    guard address > 0, let base = unsafe UnsafeMutableRawPointer(bitPattern: address) else {
+      unsafe FaultTable.release(slot)
+      throw .system(Int32(truncatingIfNeeded: -address))
+    }
+    unsafe slot.pointee.activate(
+      base: UInt(bitPattern: address), length: capacity, fileOffset: mapping.fileOffset, page: mapping.page,
+      protection: mapping.protection, descriptor: descriptor)
+    unsafe self.base = base
+    self.capacity = capacity
+    unsafe self.previous = previous
+    unsafe self.slot = slot
+    self.mapping = mapping
+  }
+
+  deinit {
+    // A mapping that holds pages of a file takes its time to go; an empty one does not.
+    if isVacated.load(ordering: .relaxed) {
+      unsafe Reaper.Chore.region(slot).run()
+    } else {
+      unsafe Reaper.later(.region(slot))
+    }
+  }
+
+  /// Tells whether bytes that end at `end` may have faulted; see `FaultSlot.mayReach`.
+  @inline(__always)
+  func mayHaveFaulted(below end: UnsafeMutableRawPointer) -> Bool {
+    unsafe slot.pointee.mayReach(UInt(bitPattern: end))
+  }
+
+  /// Tells what is wrong with `count` bytes from `start`, if anything.
+  func fault(_ start: UnsafeMutableRawPointer, _ count: Int) -> FaultSlot.Kind? {
+    let from = UInt(bitPattern: start)
+    return unsafe slot.pointee.fault(from: from, to: from &+ UInt(bitPattern: count))
+  }
+
+  /// The span of faulted bytes, relative to `base`.
+  var faultSpan: Range<Int>? {
+    guard let (from, to) = unsafe slot.pointee.faultSpan else { return nil }
+    let start = unsafe UInt(bitPattern: base)
+    return Int(from &- start)..<Int(to &- start)
+  }
+
+  /// Maps what has faulted afresh from the file. Returns whether there was anything.
+  func heal(descriptor: Int32) throws(Failure) -> Bool {
+    guard unsafe slot.pointee.faultSpan != nil else { return false }
+    let flags = (mapping.flags | sys_map_fixed) & ~(sys_map_populate | sys_map_fixed_noreplace)
+    var error: Int32 = 0
+    let healed = unsafe slot.pointee.heal { address, length, offset in
+      let result = sys_mmap(address, length, mapping.protection, flags, descriptor, off_t(offset))
+      if result < 0 { error = Int32(truncatingIfNeeded: -result) }
+      return result > 0
+    }
+    if !healed { throw .system(error) }
+    return true
+  }
+
+  /// Takes the file out of the region: the fault handler forgets the descriptor and, where nobody may go on reading
+  /// the bytes, anonymous pages take their place, so that memory and disk space are free at once.
+  ///
+  /// The range stays mapped: a call that races with this reads zeroes, and sees afterwards that the handle is closed.
+  func detach(vacate: Bool) {
+    unsafe slot.pointee.forgetDescriptor()
+    guard vacate else { return }
+    let flags = sys_map_fixed | sys_map_private | sys_map_anonymous | sys_map_noreserve
+    isVacated.store(true, ordering: .relaxed)
+    unsafe inSlices(UInt(bitPattern: base), capacity) { start, length in
+      _ = sys_mmap(start, length, PROT_READ | PROT_WRITE, flags, -1, 0)
+    }
+  }
+}
+
+/// How a file is mapped: what all regions of one handle have in common.
+struct Mapping {
+  /// PROT_READ, perhaps with PROT_WRITE.
+  let protection: Int32
+  /// The flags of mmap(2).
+  let flags: Int32
+  /// Where in the file the regions begin; a multiple of the page size.
+  let fileOffset: Int
+  /// Where the mapping must be, or 0.
+  let address: UInt
+  let page: PageSize
+}
+
+/// Allocates the memory that regions live in and counts their owners: resources of the VM, or a test's own.
+@safe public struct RegionMemory: Sendable {
+  /// Returns memory for one region, with one owner; or nil.
+  let allocate: @Sendable () -> UnsafeMutablePointer<Region>?
+  /// Takes one owner away; with the last one, deinitialises the region and frees the memory.
+  let release: @Sendable (UnsafeMutablePointer<Region>) -> Void
+
+  /// Describes where regions live.
+  public init(
+    allocate: @escaping @Sendable () -> UnsafeMutablePointer<Region>?,
+    release: @escaping @Sendable (UnsafeMutablePointer<Region>) -> Void
+  ) {
+    unsafe self.allocate = allocate
+    unsafe self.release = release
+  }
+}
+
+/// Does something to a range of memory piece by piece: changing a mapping holds a lock that every page fault of the
+/// process needs, for a time that grows with the pages in it.
+func inSlices(_ start: UInt, _ length: Int, _ body: (UInt, Int) -> Void) {
+  let slice = 16 << 20
+  var done = 0
+  while done < length {
+    let count = min(slice, length - done)
+    body(start + UInt(done), count)
+    done += count
+  }
+}

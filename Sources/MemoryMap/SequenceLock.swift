@@ -1,0 +1,117 @@
+import CSystem
+import Synchronization
+
+/// A lock for writers that readers need not take: they read, and then ask whether a writer was there meanwhile.
+///
+///     word:  [ count of writes : 62 | somebody waits : 1 | locked : 1 ]
+///
+/// A reader takes a `ticket`, copies, and keeps the copy only if `isCurrent(ticket)`; it writes no shared memory, so
+/// readers on different cores do not slow each other down. A reader that finds the word locked or changed takes the
+/// lock itself. Waiting is by futex(2) on the lower half of the word.
+public struct SequenceLock: ~Copyable {
+  private let word = Atomic<Int>(0)
+
+  private static var locked: Int { 1 }
+  private static var waited: Int { 2 }
+  private static var one: Int { 4 }
+  private static var spins: Int { 200 }
+
+  public init() {}
+
+  /// The state to compare with after reading; odd while a writer is inside.
+  // Acquiring: what is read afterwards is at least as new as the writes counted here.
+  @inline(__always)
+  public var ticket: Int { word.load(ordering: .acquiring) }
+
+  /// Tells whether no writer has been inside since `ticket` was taken. The caller fences its reads before.
+  @inline(__always)
+  public func isCurrent(_ ticket: Int) -> Bool {
+    // The lock bit of the ticket itself counts as a writer. Relaxed: the caller's acquire fence orders it.
+    word.load(ordering: .relaxed) == ticket && ticket & Self.locked == 0
+  }
+
+  /// Takes the lock, spinning a little but never sleeping. False if somebody else keeps it.
+  @inline(__always)
+  public func tryLock() -> Bool {
+    let state = word.load(ordering: .relaxed)
+    if state & Self.locked == 0
+      && word.compareExchange(expected: state, desired: state | Self.locked, ordering: .acquiring).exchanged
+    {
+      // Readers must see the lock bit before any byte that is written under it.
+      atomicMemoryFence(ordering: .releasing)
+      return true
+    }
+    return trySpinning()
+  }
+
+  @inline(never)
+  private func trySpinning() -> Bool {
+    for _ in 0..<Self.spins {
+      let state = word.load(ordering: .relaxed)
+      if state & Self.locked == 0
+        && word.compareExchange(expected: state, desired: state | Self.locked, ordering: .acquiring).exchanged
+      {
+        atomicMemoryFence(ordering: .releasing)
+        return true
+      }
+      sys_pause()
+    }
+    return false
+  }
+
+  /// Takes the lock, sleeping while somebody else has it.
+  public func lock() {
+    while !tryLock() {
+      let state = word.load(ordering: .relaxed)
+      guard state & Self.locked != 0 else { continue }
+      if state & Self.waited == 0
+        && !word.compareExchange(expected: state, desired: state | Self.waited, ordering: .relaxed).exchanged
+      {
+        continue
+      }
+      // SAFETY: the word lives as long as the lock; both supported machines are little-endian, so its address is
+      // that of its lower 32 bits.
+      unsafe sys_futex_wait(address, UInt32(truncatingIfNeeded: state | Self.waited))
+    }
+  }
+
+  /// Gives the lock back and counts one write.
+  @inline(__always)
+  public func unlock() {
+    // Only the waiter bit can change under the holder's feet.
+    let state = word.load(ordering: .relaxed)
+    let next = (state & ~(Self.locked | Self.waited)) &+ Self.one
+    // Releasing: all that was written comes before the new count.
+    if word.exchange(next, ordering: .releasing) & Self.waited != 0 { wake() }
+  }
+
+  @inline(never)
+  private func wake() {
+    // SAFETY: as in lock().
+    unsafe sys_futex_wake_all(address)
+  }
+
+  private var address: UnsafeRawPointer {
+    // SAFETY: a SequenceLock stands in a File in raw memory and never moves while it is in use.
+    unsafe withUnsafePointer(to: self) { unsafe UnsafeRawPointer($0) }
+  }
+
+  /// Runs `body` with the lock held; sleeps for the lock if it has to.
+  @inline(__always)
+  public func withLock<R>(_ body: () throws(Failure) -> R) throws(Failure) -> R {
+    lock()
+    defer { unlock() }
+    return try body()
+  }
+
+  /// Runs `body` with the lock held. Throws `wouldWait` if it had to sleep for the lock and `mayWait` is false.
+  @inline(__always)
+  public func withLock<R>(mayWait: Bool, _ body: () throws(Failure) -> R) throws(Failure) -> R {
+    if !tryLock() {
+      guard mayWait else { throw .wouldWait }
+      lock()
+    }
+    defer { unlock() }
+    return try body()
+  }
+}

@@ -1,0 +1,83 @@
+import CSystem
+import Synchronization
+
+extension File {
+  /// Returns when all data of the file is on disk, as fdatasync(2); nothing to do for private and anonymous mappings.
+  public func syncData() throws(Failure) {
+    try withSharedFile { number in fdatasync(number) }
+  }
+
+  /// Returns when data and metadata are on disk, as fsync(2); for a file that this handle made, its directory entry
+  /// too.
+  public func syncAll() throws(Failure) {
+    try withSharedFile { number in fsync(number) }
+    guard let directory = unsafe newIn.exchange(nil, ordering: .acquiringAndReleasing) else { return }
+    defer { unsafe free(directory) }
+    let number = unsafe sys_open(directory.assumingMemoryBound(to: CChar.self), O_RDONLY | O_DIRECTORY | O_CLOEXEC, 0)
+    if number < 0 { throw .lastError }
+    defer { _ = CSystem.close(number) }
+    if fsync(number) != 0 { throw .lastError }
+  }
+
+  /// Returns when `count` bytes from `offset` are on disk, as msync(2) with MS_SYNC. Bounds: within the mapping.
+  public func syncRange(at offset: Int, count: Int) throws(Failure) {
+    if isClosed { throw .closed }
+    guard offset >= 0, count >= 0, fits(offset, count, in: size) else { throw .invalid }
+    guard traits.contains(.shared), !traits.contains(.anonymous) else { return }
+    let start = unsafe address(region, offset)
+    let first = UInt(bitPattern: start) & ~UInt(mapping.page.bytes - 1)
+    let bytes = Int(UInt(bitPattern: start) - first) + count
+    // SAFETY: the range lies within the region, which stays mapped while the handle is used.
+    if unsafe msync(UnsafeMutableRawPointer(bitPattern: first), bytes, Int32(MS_SYNC)) != 0 { throw .lastError }
+    if isClosed { throw .closed }
+    try unsafe check(region, start, count)
+  }
+
+  /// Starts writing dirty pages to disk and returns at once, as sync_file_range(2) with SYNC_FILE_RANGE_WRITE.
+  public func flush() throws(Failure) {
+    try withSharedFile { number in
+      sync_file_range(number, off_t(mapping.fileOffset + slack), off_t(size), 2 /* SYNC_FILE_RANGE_WRITE */)
+    }
+  }
+
+  private func withSharedFile(_ call: (Int32) -> Int32) throws(Failure) {
+    if isClosed { throw .closed }
+    guard traits.contains(.shared), !traits.contains(.anonymous) else { return }
+    try descriptor.withDescriptor { (number) throws(Failure) in
+      while call(number) != 0 {
+        if sys_errno() != EINTR { throw .lastError }
+      }
+    }
+  }
+
+  /// How a range is going to be used; the advice of `file:advise/4`.
+  public enum Advice { case normal, random, sequential, willNeed, dontNeed, noReuse }
+
+  /// Tells the system how `count` bytes from `offset` (0: all that follow) are going to be used, as madvise(2). Never
+  /// drops data: on a private or anonymous mapping `dontNeed` only makes the pages the first to go.
+  public func advise(at offset: Int, count: Int, _ advice: Advice) throws(Failure) {
+    if isClosed { throw .closed }
+    guard offset >= 0, count >= 0 else { throw .invalid }
+    let size = self.size
+    guard offset < size else { return }
+    let count = count == 0 ? size - offset : min(count, size - offset)
+    let value: Int32 =
+      switch advice {
+      case .normal: Int32(MADV_NORMAL)
+      case .random: Int32(MADV_RANDOM)
+      case .sequential: Int32(MADV_SEQUENTIAL)
+      case .willNeed: Int32(MADV_WILLNEED)
+      case .dontNeed:
+        traits.contains(.shared) && !traits.contains(.anonymous) ? Int32(MADV_DONTNEED) : sys_advise_cold
+      case .noReuse: sys_advise_cold
+      }
+    let start = unsafe UInt(bitPattern: address(region, offset))
+    let first = start & ~UInt(mapping.page.bytes - 1)
+    let bytes = Int(start - first) + count
+    // SAFETY: the range lies within the region, which stays mapped while the handle is used.
+    if unsafe madvise(UnsafeMutableRawPointer(bitPattern: first), bytes, value) != 0 {
+      // EINVAL: an older system does not know the advice, which is then not taken.
+      if sys_errno() != EINVAL { throw .lastError }
+    }
+  }
+}

@@ -1,0 +1,127 @@
+import CSystem
+import Synchronization
+
+extension File {
+  /// Writes all of `bytes` at `offset`, or nothing. Past the end, the file grows if it can.
+  ///
+  /// Throws `system(EBADF)` without `write`, `system(ENOSPC)` past the end of a mapping that cannot grow. A write that
+  /// throws `truncated` or an error of the disk may have landed in part. With `mayBlock` false it throws `wouldWait`
+  /// where it would have to wait for a lock, or make the file longer.
+  @inline(__always)
+  public func write(_ bytes: UnsafeRawBufferPointer, at offset: Int, mayBlock: Bool) throws(Failure) {
+    let generation = self.generation.load(ordering: .acquiring)
+    if generation >= 0 && traits.isSuperset(of: [.writable, .locked]) && bytes.count > 0
+      && fits(offset, bytes.count, in: length.load(ordering: .acquiring)) && data.tryLock()
+    {
+      // Nobody shortens the mapping while the lock is held, but somebody may have just before.
+      guard fits(offset, bytes.count, in: length.load(ordering: .acquiring)) else {
+        data.unlock()
+        return try unsafe writeCarefully(bytes, at: offset, mayBlock: mayBlock)
+      }
+      let region = unsafe self.region
+      // SAFETY: offset and count lie within the length, and the region is at least as long.
+      let target = unsafe address(region, offset)
+      unsafe copy(bytes, to: target)
+      data.unlock()
+      atomicMemoryFence(ordering: .acquiring)
+      if unsafe !region.pointee.mayHaveFaulted(below: target + bytes.count)
+        && self.generation.load(ordering: .relaxed) == generation
+      {
+        return
+      }
+    }
+    try unsafe writeCarefully(bytes, at: offset, mayBlock: mayBlock)
+  }
+
+  @inline(__always)
+  private func copy(_ bytes: UnsafeRawBufferPointer, to target: UnsafeMutableRawPointer) {
+    guard let source = bytes.baseAddress else { return }
+    unsafe sys_copy(target, source, bytes.count)
+  }
+
+  @inline(never)
+  private func writeCarefully(_ bytes: UnsafeRawBufferPointer, at offset: Int, mayBlock: Bool) throws(Failure) {
+    if isClosed { throw .closed }
+    if unsafe bytes.isEmpty { return }
+    guard traits.contains(.writable) else { throw .system(EBADF) }
+    if fits(offset, bytes.count, in: length.load(ordering: .acquiring)) {
+      do throws(Failure) {
+        return try unsafe writeInside(bytes, at: offset, mayWait: mayBlock)
+      } catch .changed {
+        // The file became shorter meanwhile: the write goes past its end.
+      }
+    }
+    guard traits.contains(.growable) else { throw .system(ENOSPC) }
+    guard mayBlock else { throw .wouldWait }
+    try unsafe append(bytes, at: offset)
+  }
+
+  private func writeInside(_ bytes: UnsafeRawBufferPointer, at offset: Int, mayWait: Bool) throws(Failure) {
+    guard traits.contains(.locked) else {
+      return try unsafe withBytes(at: offset, count: bytes.count) { unsafe copy(bytes, to: $0) }
+    }
+    try data.withLock(mayWait: mayWait) { () throws(Failure) in
+      try unsafe withBytes(at: offset, count: bytes.count) { unsafe copy(bytes, to: $0) }
+    }
+  }
+
+  /// Writes past the end, through the file: its length is then exact at any moment, and a full disk is an error, not a
+  /// signal. The mapping shows the same pages.
+  private func append(_ bytes: UnsafeRawBufferPointer, at offset: Int) throws(Failure) {
+    let (end, overflow) = offset.addingReportingOverflow(bytes.count)
+    if overflow || end > Int.max - mapping.fileOffset - slack { throw .system(EFBIG) }
+    try structure.withLock { () throws(Failure) in
+      try descriptor.withDescriptor { (number) throws(Failure) in
+        if isClosed { throw .closed }
+        let length = self.length.load(ordering: .relaxed)
+        try prepareToGrow(to: end, descriptor: number)
+        // Only a write that begins inside changes what somebody may be reading.
+        let overlaps = offset < length && traits.contains(.locked)
+        if overlaps { data.lock() }
+        let failure = unsafe writeAll(bytes, number, mapping.fileOffset + slack + offset)
+        if overlaps { data.unlock() }
+        if let failure {
+          // Nothing was written, then, as far as anybody can see.
+          if end > length { try? Self.resize(number, mapping.fileOffset + slack + length) }
+          throw failure
+        }
+        publish(length: max(length, end))
+      }
+    }
+  }
+
+  /// Makes room in the mapping before the file grows, and looks whether the file is still as long as we know it.
+  /// To be called with `structure` held.
+  func prepareToGrow(to end: Int, descriptor: Int32) throws(Failure) {
+    try reserve(end, descriptor: descriptor)
+    guard unsafe region.pointee.faultSpan != nil else { return }
+    if try fileLength(descriptor) < mapping.fileOffset + slack + length.load(ordering: .relaxed) { throw .truncated }
+    try heal(descriptor: descriptor)
+  }
+
+  // Releasing: who sees the length sees the region that holds it.
+  func publish(length: Int) { self.length.store(length, ordering: .releasing) }
+
+  /// The length of the file by now.
+  func fileLength(_ descriptor: Int32) throws(Failure) -> Int {
+    var status = stat()
+    if unsafe sys_fstat(descriptor, &status) != 0 { throw .lastError }
+    return Int(status.st_size)
+  }
+
+  private func writeAll(_ bytes: UnsafeRawBufferPointer, _ descriptor: Int32, _ fileOffset: Int) -> Failure? {
+    var done = 0
+    while done < bytes.count {
+      guard let start = bytes.baseAddress else { return nil }
+      let count = unsafe pwrite(descriptor, start + done, bytes.count - done, off_t(fileOffset + done))
+      if count > 0 {
+        done += count
+      } else if count == 0 {
+        return .system(ENOSPC)
+      } else if sys_errno() != EINTR {
+        return .lastError
+      }
+    }
+    return nil
+  }
+}

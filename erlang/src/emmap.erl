@@ -1,0 +1,673 @@
+%% Copyright 2026 the emmap authors. Licensed under the Apache License, Version 2.0.
+
+%% @doc Memory-mapped files.
+%%
+%% {@link open/2} maps a file; the handle that it returns works with the functions of this module and, under the same
+%% names, with those of OTP's `file' module. Positions and lengths are in bytes.
+%%
+%% Functions that `file' also has answer wrong arguments as a raw file does: `{error, badarg}', `{error, einval}'. All
+%% others raise `badarg', with an explanation that the shell prints. What the system refuses is `{error, Reason}' with a
+%% POSIX atom, or `closed', `truncated', `fixed_size', `too_short'; atomic operations and counters raise it.
+%%
+%% The library follows mmap(2), msync(2), madvise(2) and, for atomic words, the memory model of `atomics': every
+%% operation is sequentially consistent.
+-module(emmap).
+
+-export([init/0, open/2, open/4, close/1, info/1]).
+-export([read/2, read_line/1, pread/2, pread/3, write/2, pwrite/2, pwrite/3, position/2, copy/3,
+         ipread_s32bu_p32bu/3, read_handle_info/2, sendfile/8, internal_get_nif_resource/1]).
+-export([resize/1, resize/2, truncate/1, remap/1, allocate/3]).
+-export([sync/1, sync/3, datasync/1, flush/1, advise/4]).
+-export([patomic/4, patomic_read/2, patomic_write/3, patomic_cas/4]).
+-export([open_counters/1, open_counters/2, close_counters/1, inc_counter/2, inc_counter/3, dec_counter/2,
+         dec_counter/3, set_counter/3, read_counter/2]).
+
+-export_type([mmap_file/0, open_option/0, resource/0, counters/0, location/0, advice/0, reason/0, info/0]).
+
+-on_load(init/0).
+-nifs([open_nif/9, close_nif/1, handle_info_nif/1, resize_nif/2, truncate_nif/1, remap_nif/1, allocate_nif/3,
+       datasync_nif/1, sync_nif/1, sync_range_nif/3, flush_nif/1, advise_nif/4, pread_nif/3, read_nif/2,
+       read_line_nif/1, pwrite_nif/3, write_nif/2, position_nif/3, info_nif/1, patomic_nif/4, patomic_read_nif/2,
+       patomic_write_nif/3, patomic_cas_nif/4]).
+
+-include_lib("kernel/include/file.hrl").
+
+-type mmap_file() :: #file_descriptor{}.
+%% A handle. Any process of the node may use it; it is closed by {@link close/1} or when nothing refers to it any more.
+
+-type resource() :: binary().
+%% A binary that points into the mapping, as reads return it in `direct' mode. It keeps the mapping alive.
+
+-type open_option() ::
+        anon | auto_unlink | create | debug | direct | fit | fixed | fixed_size | huge_1gb | huge_2mb | hugetlb
+      | lock | nocache | nolock | nonblock | noreserve | populate | private | read | shared | shared_validate | sync
+      | truncate | uninitialized | write | {address, pos_integer()} | {chmod, non_neg_integer()}
+      | {max_inc_size, pos_integer()} | {size, pos_integer()}.
+
+-type location() :: integer() | bof | cur | eof | {bof | cur | eof, integer()}.
+%% Where to move the position, in bytes.
+
+-type advice() :: normal | sequential | random | will_need | dont_need | no_reuse.
+
+-type reason() :: file:posix() | badarg | closed | truncated | fixed_size | too_short.
+
+-type counters() :: {mmap_file(), Count :: non_neg_integer()}.
+%% A file of counters, as {@link open_counters/2} returns it.
+
+-type info() :: #{path := file:name_all(), offset := non_neg_integer(), size := non_neg_integer(),
+                  position := non_neg_integer(), mode := [read | write], sharing := shared | private | anon,
+                  direct := boolean(), lock := boolean(), fixed_size := boolean(), address := non_neg_integer(),
+                  faulted := false | {From :: non_neg_integer(), To :: non_neg_integer()}}.
+
+%% Raises badarg and says which argument is wrong and why. A macro, so that the exported function is the one on top of
+%% the stack: that is where the shell looks for the arguments.
+-define(badarg(Args, Cause), erlang:error(badarg, Args, [{error_info, #{module => emmap_error, cause => Cause}}])).
+%% Raises a reason that an atomic operation returned: the world's as it is, the caller's as badarg.
+-define(raise(Reason, Args),
+        case is_callers(Reason) of
+            true -> ?badarg(Args, Reason);
+            false -> erlang:error(Reason, Args, [{error_info, #{module => emmap_error, cause => Reason}}])
+        end).
+
+%% Raises why a file of counters was not opened.
+-define(not_opened(Reason, Args),
+        case Reason of
+            {argument, Number, Why} -> ?badarg(Args, {Number, Why});
+            _ -> erlang:error({Reason, hd(Args)}, Args,
+                              [{error_info, #{module => emmap_error, cause => {counters, Reason}}}])
+        end).
+
+-define(counters(Resource, Count), {?handle(Resource), Count}).
+-define(is_counter(Number, Count), is_integer(Number) andalso Number >= 0 andalso Number < Count).
+%% Where a counter is in its file; emmap_counters draws the layout.
+-define(counter(Number), (16 + 8 * (Number))).
+
+-define(handle(Resource), #file_descriptor{module = ?MODULE, data = Resource}).
+
+%% Bits of OpenOptions.Flags.
+-define(WRITE, 16#1).
+-define(CREATE, 16#2).
+-define(TRUNCATE, 16#4).
+-define(SHARED, 16#8).
+-define(SHARED_VALIDATE, 16#10).
+-define(ANON, 16#20).
+-define(DIRECT, 16#40).
+-define(NOLOCK, 16#80).
+-define(POPULATE, 16#100).
+-define(NORESERVE, 16#200).
+-define(SYNC, 16#400).
+-define(UNINITIALIZED, 16#800).
+-define(AUTO_UNLINK, 16#1000).
+-define(DEBUG, 16#2000).
+-define(FIT, 16#4000).
+-define(FIXED_SIZE, 16#8000).
+-define(HUGETLB, 16#10000).
+-define(HUGE_2MB, 16#20000).
+-define(HUGE_1GB, 16#40000).
+-define(NONBLOCK, 16#80000).
+
+%% Bits of File.Traits.
+-define(IS_WRITABLE, 1).
+-define(IS_SHARED, 2).
+-define(IS_ANONYMOUS, 4).
+-define(IS_DIRECT, 8).
+-define(IS_LOCKED, 16).
+-define(IS_FIXED_SIZE, 32).
+
+-define(MAX_INT64, 16#7fffffffffffffff).
+-define(is_natural(N), (is_integer(N) andalso N >= 0 andalso N =< ?MAX_INT64)).
+
+%%% Loading
+
+%% @private
+%% @doc Loads the NIF library; called by the code server when the module is loaded.
+-spec init() -> ok | {error, term()}.
+init() -> load(library_names(), []).
+
+load([], Tried) -> {error, {emmap_library_not_loaded, lists:reverse(Tried)}};
+load([Name | Names], Tried) ->
+    case erlang:load_nif(Name, 0) of
+        ok -> ok;
+        {error, {Kind, _}} = Error when Kind =:= upgrade; Kind =:= reload -> Error;
+        {error, {_, Text}} -> load(Names, [{Name, Text} | Tried])
+    end.
+
+%% Beside the application, as ever; beside the beam file's ebin, where no application was made known; beside an
+%% escript.
+library_names() ->
+    Application =
+        case code:priv_dir(?MODULE) of
+            {error, bad_name} -> [];
+            Directory -> [Directory]
+        end,
+    Beam =
+        case code:which(?MODULE) of
+            File when is_list(File), File =/= [] -> [filename:join(filename:dirname(filename:dirname(File)), "priv")];
+            _ -> []
+        end,
+    Script =
+        case init:get_plain_arguments() of
+            [Path | _] -> [filename:dirname(Path), filename:join(filename:dirname(Path), "priv")];
+            [] -> []
+        end,
+    [filename:join(Directory, "emmap") || Directory <- lists:usort(Application ++ Beam) ++ Script].
+
+%%% Opening
+
+%% @doc Maps a whole file. The same as `open(Name, 0, 0, Options)'.
+-spec open(file:name_all(), [open_option()]) -> {ok, mmap_file()} | {error, reason()}.
+open(Name, Options) ->
+    case open_checked(Name, 0, 0, Options) of
+        {bad, 1, Why} -> ?badarg([Name, Options], {1, Why});
+        {bad, _, Why} -> ?badarg([Name, Options], {2, Why});
+        Result -> Result
+    end.
+
+%% @doc Maps `Length' bytes of a file from the byte `Offset', which becomes position 0. A length of 0 maps to the end
+%% of the file.
+-spec open(file:name_all(), Offset :: non_neg_integer(), Length :: non_neg_integer(), [open_option()]) ->
+          {ok, mmap_file()} | {error, reason()}.
+open(Name, Offset, Length, Options) ->
+    case open_checked(Name, Offset, Length, Options) of
+        {bad, Argument, Why} -> ?badarg([Name, Offset, Length, Options], {Argument, Why});
+        Result -> Result
+    end.
+
+open_checked(Name, Offset, Length, Options) ->
+    case {encode_name(Name), options(Options)} of
+        {error, _} -> {bad, 1, not_a_name};
+        _ when not ?is_natural(Offset) -> {bad, 2, not_an_offset};
+        _ when not ?is_natural(Length) -> {bad, 3, not_a_length};
+        {_, {bad, Why}} -> {bad, 4, Why};
+        {Path, {Flags, Address, Mode, Size, Step}} ->
+            case open_nif(Path, Name, Offset, Length, Flags, Address, Mode, Size, Step) of
+                {ok, Resource} -> {ok, ?handle(Resource)};
+                Error -> Error
+            end
+    end.
+
+%% The bytes of a name as `file' would encode them, with a NUL at the end.
+encode_name(Name) when is_binary(Name) -> terminate(Name);
+encode_name(Name) when is_list(Name); is_atom(Name) ->
+    try unicode:characters_to_binary(flatten_name(Name), unicode, file:native_name_encoding()) of
+        Binary when is_binary(Binary) -> terminate(Binary);
+        _ -> error
+    catch
+        error:_ -> error
+    end;
+encode_name(_) -> error.
+
+terminate(Binary) ->
+    case binary:match(Binary, <<0>>) of
+        nomatch when Binary =/= <<>> -> <<Binary/binary, 0>>;
+        nomatch -> <<0>>;
+        _ -> error
+    end.
+
+%% Deep lists of characters and atoms, as in `file'.
+flatten_name([Head | Tail]) -> flatten_name(Head) ++ flatten_name(Tail);
+flatten_name([]) -> [];
+flatten_name(Atom) when is_atom(Atom) -> atom_to_list(Atom);
+flatten_name(Character) when is_integer(Character) -> [Character].
+
+-record(options, {flags = 0, address = 0, mode = 8#600, size = 0, step = 64 bsl 20, seen = #{}}).
+
+options(List) when is_list(List), length(List) >= 0 ->
+    try lists:foldl(fun option/2, #options{}, List) of
+        #options{seen = #{fixed := _}, address = 0} -> {bad, fixed_without_address};
+        #options{flags = Flags, address = Address, mode = Mode, size = Size, step = Step} ->
+            {Flags, Address, Mode, Size, Step}
+    catch
+        throw:Why -> {bad, Why}
+    end;
+options(_) -> {bad, not_a_list}.
+
+option(read, Options) -> Options;
+option(write, Options) -> flag(?WRITE, Options);
+option(create, Options) -> flag(?CREATE, Options);
+option(truncate, Options) -> flag(?TRUNCATE, Options);
+option(private, Options) -> choose(sharing, private, 0, Options);
+option(shared, Options) -> choose(sharing, shared, ?SHARED, Options);
+option(shared_validate, Options) -> choose(sharing, shared_validate, ?SHARED_VALIDATE, Options);
+option(anon, Options) -> flag(?ANON, Options);
+option(direct, Options) -> flag(?DIRECT, Options);
+option(lock, Options) -> choose(locking, lock, 0, Options);
+option(nolock, Options) -> choose(locking, nolock, ?NOLOCK, Options);
+option(populate, Options) -> flag(?POPULATE, Options);
+option(noreserve, Options) -> flag(?NORESERVE, Options);
+option(sync, Options) -> flag(?SYNC, Options);
+option(uninitialized, Options) -> flag(?UNINITIALIZED, Options);
+option(auto_unlink, Options) -> flag(?AUTO_UNLINK, Options);
+option(debug, Options) -> flag(?DEBUG, Options);
+option(fit, Options) -> flag(?FIT, Options);
+option(fixed_size, Options) -> flag(?FIXED_SIZE, Options);
+option(hugetlb, Options) -> flag(?HUGETLB, Options);
+option(huge_2mb, Options) -> flag(?HUGE_2MB, Options);
+option(huge_1gb, Options) -> flag(?HUGE_1GB, Options);
+option(nonblock, Options) -> flag(?NONBLOCK, Options);
+%% macOS only; without effect elsewhere.
+option(nocache, Options) -> Options;
+option(fixed, #options{seen = Seen} = Options) -> Options#options{seen = Seen#{fixed => true}};
+option({address, N}, Options) when ?is_natural(N), N > 0 -> Options#options{address = N};
+option({chmod, N}, Options) when is_integer(N), N >= 0, N =< 8#7777 -> Options#options{mode = N};
+option({size, N}, Options) when ?is_natural(N), N > 0 -> Options#options{size = N};
+option({max_inc_size, N}, Options) when ?is_natural(N), N > 0 -> Options#options{step = N};
+option({Name, _} = Option, _) when Name =:= address; Name =:= chmod; Name =:= size; Name =:= max_inc_size ->
+    throw({bad_value, Option});
+option(Option, _) -> throw({unknown_option, Option}).
+
+flag(Flag, #options{flags = Flags} = Options) -> Options#options{flags = Flags bor Flag}.
+
+%% Options that exclude each other.
+choose(Kind, Choice, Flag, #options{seen = Seen} = Options) ->
+    case Seen of
+        #{Kind := Other} when Other =/= Choice -> throw({conflict, Other, Choice});
+        #{} -> flag(Flag, Options#options{seen = Seen#{Kind => Choice}})
+    end.
+
+%% @doc Closes a file. Calls that are in progress fail, or have succeeded before this returns. Binaries of a `direct'
+%% handle stay readable as long as they live. Returns `{error, closed}' if the file was closed before.
+-spec close(mmap_file()) -> ok | {error, reason()}.
+close(?handle(Resource)) -> close_nif(Resource);
+close(_) -> {error, badarg}.
+
+%% @doc Describes a handle: the path as given to `open'; offset, size and position in bytes; how it was opened; the
+%% address of position 0; and the span of positions that no longer reach the file (`faulted'), if any.
+-spec info(mmap_file()) -> info().
+info(?handle(Resource) = File) ->
+    case info_nif(Resource) of
+        {error, Reason} -> ?raise(Reason, [File]);
+        {Path, Offset, Size, Position, Traits, Address, Faulted} ->
+            Is = fun(Bit) -> Traits band Bit =/= 0 end,
+            #{path => Path, offset => Offset, size => Size, position => Position,
+              mode => case Is(?IS_WRITABLE) of true -> [read, write]; false -> [read] end,
+              sharing => case {Is(?IS_ANONYMOUS), Is(?IS_SHARED)} of
+                             {true, _} -> anon;
+                             {_, true} -> shared;
+                             _ -> private
+                         end,
+              direct => Is(?IS_DIRECT), lock => Is(?IS_LOCKED), fixed_size => Is(?IS_FIXED_SIZE),
+              address => Address, faulted => Faulted}
+    end;
+info(File) -> ?badarg([File], badarg).
+
+%%% Reading
+
+%% @doc Reads up to `Count' bytes from the position and moves it behind them. `eof' at the end.
+-spec read(mmap_file(), Count :: non_neg_integer()) -> {ok, binary() | resource()} | eof | {error, reason()}.
+read(?handle(Resource), Count) -> read_nif(Resource, Count);
+read(_, _) -> {error, badarg}.
+
+%% @doc Reads a line from the position, with its newline; `\r\n' comes as `\n'. `eof' at the end.
+-spec read_line(mmap_file()) -> {ok, binary() | resource()} | eof | {error, reason()}.
+read_line(?handle(Resource)) -> read_line_nif(Resource);
+read_line(_) -> {error, badarg}.
+
+%% @doc Reads up to `Count' bytes from the byte `Offset'. `eof' at or past the end, and for no bytes.
+-spec pread(mmap_file(), Offset :: non_neg_integer(), Count :: non_neg_integer()) ->
+          {ok, binary() | resource()} | eof | {error, reason()}.
+pread(?handle(Resource), Offset, Count) -> pread_nif(Resource, Offset, Count);
+pread(_, _, _) -> {error, badarg}.
+
+%% @doc Does a list of reads. An error ends it.
+-spec pread(mmap_file(), [{Offset :: non_neg_integer(), Count :: non_neg_integer()}]) ->
+          {ok, [binary() | resource() | eof]} | {error, reason()}.
+pread(?handle(Resource), List) -> pread_list(Resource, List, []);
+pread(_, _) -> {error, badarg}.
+
+pread_list(_, [], Done) -> {ok, lists:reverse(Done)};
+pread_list(Resource, [{Offset, Count} | Rest], Done) ->
+    case pread_nif(Resource, Offset, Count) of
+        {ok, Bytes} -> pread_list(Resource, Rest, [Bytes | Done]);
+        eof -> pread_list(Resource, Rest, [eof | Done]);
+        Error -> Error
+    end;
+pread_list(_, _, _) -> {error, badarg}.
+
+%%% Writing
+
+%% @doc Writes at the position and moves it behind what was written. Past the end, the file grows if it can.
+-spec write(mmap_file(), iodata()) -> ok | {error, reason()}.
+write(?handle(Resource), Bytes) when is_binary(Bytes) -> write_nif(Resource, Bytes);
+write(?handle(Resource), Data) ->
+    case to_binary(Data) of
+        badarg -> {error, badarg};
+        Bytes -> write_nif(Resource, Bytes)
+    end;
+write(_, _) -> {error, badarg}.
+
+%% @doc Writes at the byte `Offset'. Past the end, the file grows if the handle is `shared', reaches the end of the file
+%% and was not opened with `fixed_size'; otherwise `{error, enospc}', and nothing is written.
+-spec pwrite(mmap_file(), Offset :: non_neg_integer(), iodata()) -> ok | {error, reason()}.
+pwrite(?handle(Resource), Offset, Bytes) when is_binary(Bytes) -> pwrite_nif(Resource, Offset, Bytes);
+pwrite(?handle(Resource), Offset, Data) ->
+    case to_binary(Data) of
+        badarg -> {error, badarg};
+        Bytes -> pwrite_nif(Resource, Offset, Bytes)
+    end;
+pwrite(_, _, _) -> {error, badarg}.
+
+%% @doc Does a list of writes. An error ends it: `{error, {N, Reason}}' after N writes that were done.
+-spec pwrite(mmap_file(), [{Offset :: non_neg_integer(), iodata()}]) ->
+          ok | {error, {Done :: non_neg_integer(), reason()} | reason()}.
+pwrite(?handle(_) = File, List) -> pwrite_list(File, List, 0);
+pwrite(_, _) -> {error, badarg}.
+
+pwrite_list(_, [], _) -> ok;
+pwrite_list(File, [{Offset, Data} | Rest], Done) ->
+    case pwrite(File, Offset, Data) of
+        ok -> pwrite_list(File, Rest, Done + 1);
+        {error, badarg} -> {error, badarg};
+        {error, Reason} -> {error, {Done, Reason}}
+    end;
+pwrite_list(_, _, _) -> {error, badarg}.
+
+to_binary(Data) ->
+    try iolist_to_binary(Data)
+    catch error:badarg -> badarg
+    end.
+
+%%% Moving, and the rest of what `file' asks of a handle
+
+%% @doc Moves the position, from the start, from itself or from the end, and returns it. It may lie past the end; before
+%% the start it is `{error, einval}'.
+-spec position(mmap_file(), location()) -> {ok, non_neg_integer()} | {error, reason()}.
+position(?handle(Resource), Location) ->
+    case Location of
+        {Origin, Offset} -> position_nif(Resource, Origin, Offset);
+        Offset when is_integer(Offset) -> position_nif(Resource, bof, Offset);
+        Origin -> position_nif(Resource, Origin, 0)
+    end;
+position(_, _) -> {error, badarg}.
+
+-define(COPY_CHUNK, 65536).
+
+%% @doc Copies up to `Count' bytes from the position of one handle to that of another and returns how many it were.
+-spec copy(mmap_file(), mmap_file(), Count :: non_neg_integer() | infinity) ->
+          {ok, non_neg_integer()} | {error, reason()}.
+copy(?handle(_) = From, ?handle(_) = To, Count) when is_integer(Count), Count >= 0; Count =:= infinity ->
+    copy(From, To, Count, 0);
+copy(_, _, _) -> {error, badarg}.
+
+copy(From, To, Count, Done) ->
+    %% `infinity' is an atom, and so greater than any number.
+    case read(From, min(?COPY_CHUNK, Count)) of
+        {ok, <<>>} -> {ok, Done};
+        eof -> {ok, Done};
+        {ok, Bytes} ->
+            case write(To, Bytes) of
+                ok when Count =:= infinity -> copy(From, To, Count, Done + byte_size(Bytes));
+                ok -> copy(From, To, Count - byte_size(Bytes), Done + byte_size(Bytes));
+                Error -> Error
+            end;
+        Error -> Error
+    end.
+
+%% @private
+%% @doc Reads a header of two 32-bit words, a size and an offset, and the bytes that they name; for `dets'.
+-spec ipread_s32bu_p32bu(mmap_file(), non_neg_integer(), non_neg_integer()) ->
+          {ok, {non_neg_integer(), non_neg_integer(), binary() | eof}} | eof | {error, reason()}.
+ipread_s32bu_p32bu(File, Offset, MaxSize) when is_integer(Offset), is_integer(MaxSize), MaxSize >= 0,
+                                               MaxSize < 1 bsl 31 ->
+    case pread(File, Offset, 8) of
+        {ok, <<0:32, Pointer:32>>} -> {ok, {0, Pointer, eof}};
+        {ok, <<Size:32, Pointer:32>>} when Size =< MaxSize ->
+            case pread(File, Pointer, Size) of
+                {ok, Bytes} -> {ok, {Size, Pointer, Bytes}};
+                eof -> {ok, {Size, Pointer, eof}};
+                Error -> Error
+            end;
+        {ok, _} -> eof;
+        Other -> Other
+    end;
+ipread_s32bu_p32bu(_, _, _) -> {error, badarg}.
+
+%% @doc Reads the status of the file behind a handle, for `file:read_file_info/2'.
+-spec read_handle_info(mmap_file(), [file:file_info_option()]) -> {ok, file:file_info()} | {error, reason()}.
+read_handle_info(?handle(Resource), Options) when is_list(Options) ->
+    case handle_info_nif(Resource) of
+        {ok, {Size, Accessed, Modified, Changed, Mode, Links, Major, Minor, Inode, User, Group}} ->
+            Traits = element(5, info_nif(Resource)),
+            Time = proplists:get_value(time, Options, local),
+            {ok, #file_info{size = Size, type = file_type(Mode),
+                            access = case Traits band (?IS_WRITABLE bor ?IS_SHARED) of
+                                         ?IS_WRITABLE bor ?IS_SHARED -> read_write;
+                                         _ -> read
+                                     end,
+                            atime = file_time(Accessed, Time), mtime = file_time(Modified, Time),
+                            ctime = file_time(Changed, Time), mode = Mode, links = Links, major_device = Major,
+                            minor_device = Minor, inode = Inode, uid = User, gid = Group}};
+        Error -> Error
+    end;
+read_handle_info(_, _) -> {error, badarg}.
+
+file_type(Mode) ->
+    case Mode band 8#170000 of
+        8#100000 -> regular;
+        8#020000 -> device;
+        8#060000 -> device;
+        _ -> other
+    end.
+
+file_time(Seconds, posix) -> Seconds;
+file_time(Seconds, universal) -> calendar:system_time_to_universal_time(Seconds, second);
+file_time(Seconds, local) -> calendar:system_time_to_local_time(Seconds, second).
+
+%% @private
+%% @doc Has `file:sendfile' fall back to reading and sending.
+-spec sendfile(mmap_file(), term(), term(), term(), term(), term(), term(), term()) -> {error, enotsup}.
+sendfile(_, _, _, _, _, _, _, _) -> {error, enotsup}.
+
+%% @private
+%% @doc Has `file:sendfile' to a `socket' fall back to reading and sending: this exception is what it looks for.
+-spec internal_get_nif_resource(mmap_file()) -> no_return().
+internal_get_nif_resource(_) -> erlang:error(notsup).
+
+%%% Changing size
+
+%% @doc Doubles the size of the file, by no more than `max_inc_size' bytes at a time, and returns the new size.
+-spec resize(mmap_file()) -> {ok, non_neg_integer()} | {error, reason()}.
+resize(?handle(Resource)) -> resize_nif(Resource, double);
+resize(_) -> {error, badarg}.
+
+%% @doc Sets the size of the handle, and so the length of the file, and returns it. Binaries of a `direct' handle that
+%% point past the new end read as zeroes.
+-spec resize(mmap_file(), Size :: non_neg_integer()) -> {ok, non_neg_integer()} | {error, reason()}.
+resize(?handle(Resource), Size) when is_integer(Size) -> resize_nif(Resource, Size);
+resize(_, _) -> {error, badarg}.
+
+%% @doc Cuts the file at the position, or fills it with zeroes up to there.
+-spec truncate(mmap_file()) -> ok | {error, reason()}.
+truncate(?handle(Resource)) -> truncate_nif(Resource);
+truncate(_) -> {error, badarg}.
+
+%% @doc Fits the handle to the file as it is now, and returns its size: takes over what others have appended, and heals
+%% what had faulted once the file is long enough again.
+-spec remap(mmap_file()) -> {ok, non_neg_integer()} | {error, reason()}.
+remap(?handle(Resource)) -> remap_nif(Resource);
+remap(_) -> {error, badarg}.
+
+%% @doc Sets disk space aside for a range, without changing the length of the file, as `file:allocate/3'.
+-spec allocate(mmap_file(), Offset :: non_neg_integer(), Count :: pos_integer()) -> ok | {error, reason()}.
+allocate(?handle(Resource), Offset, Count) -> allocate_nif(Resource, Offset, Count);
+allocate(_, _, _) -> {error, badarg}.
+
+%%% Durability
+
+%% @doc Returns when data and metadata are on disk, as fsync(2); for a file that this handle made, its directory entry
+%% too. Nothing to do on private and anonymous mappings.
+-spec sync(mmap_file()) -> ok | {error, reason()}.
+sync(?handle(Resource)) -> sync_nif(Resource);
+sync(_) -> {error, badarg}.
+
+%% @doc Returns when a range is on disk, as msync(2).
+-spec sync(mmap_file(), Offset :: non_neg_integer(), Count :: non_neg_integer()) -> ok | {error, reason()}.
+sync(?handle(Resource), Offset, Count) -> sync_range_nif(Resource, Offset, Count);
+sync(_, _, _) -> {error, badarg}.
+
+%% @doc Returns when the data is on disk, as fdatasync(2).
+-spec datasync(mmap_file()) -> ok | {error, reason()}.
+datasync(?handle(Resource)) -> datasync_nif(Resource);
+datasync(_) -> {error, badarg}.
+
+%% @doc Starts writing dirty pages to disk and returns at once.
+-spec flush(mmap_file()) -> ok | {error, reason()}.
+flush(?handle(Resource)) -> flush_nif(Resource);
+flush(_) -> {error, badarg}.
+
+%% @doc Tells the system how a range (a count of 0: all that follows) is going to be used, as madvise(2). Never drops
+%% data.
+-spec advise(mmap_file(), Offset :: non_neg_integer(), Count :: non_neg_integer(), advice()) ->
+          ok | {error, reason()}.
+advise(?handle(Resource), Offset, Count, Advice) -> advise_nif(Resource, Offset, Count, Advice);
+advise(_, _, _, _) -> {error, badarg}.
+
+%%% Atomic words
+
+%% @doc Does an atomic operation on the 64-bit word at `Position', a multiple of 8, and returns the old value. Values
+%% are taken modulo 2^64 and returned signed; overflow wraps.
+-spec patomic(mmap_file(), Position :: non_neg_integer(), add | sub | 'band' | 'bor' | 'bxor' | xchg,
+              Value :: integer()) -> integer().
+patomic(?handle(Resource) = File, Position, Operation, Value) ->
+    case patomic_nif(Resource, Position, Operation, Value) of
+        Old when is_integer(Old) -> Old;
+        Reason -> ?raise(Reason, [File, Position, Operation, Value])
+    end;
+patomic(File, Position, Operation, Value) -> ?badarg([File, Position, Operation, Value], badarg).
+
+%% @doc Reads the 64-bit word at `Position', a multiple of 8.
+-spec patomic_read(mmap_file(), Position :: non_neg_integer()) -> integer().
+patomic_read(?handle(Resource) = File, Position) ->
+    case patomic_read_nif(Resource, Position) of
+        Value when is_integer(Value) -> Value;
+        Reason -> ?raise(Reason, [File, Position])
+    end;
+patomic_read(File, Position) -> ?badarg([File, Position], badarg).
+
+%% @doc Writes the 64-bit word at `Position', a multiple of 8.
+-spec patomic_write(mmap_file(), Position :: non_neg_integer(), Value :: integer()) -> ok.
+patomic_write(?handle(Resource) = File, Position, Value) ->
+    case patomic_write_nif(Resource, Position, Value) of
+        ok -> ok;
+        Reason -> ?raise(Reason, [File, Position, Value])
+    end;
+patomic_write(File, Position, Value) -> ?badarg([File, Position, Value], badarg).
+
+%% @doc Writes `New' at `Position' if the word there is `Expected', and otherwise returns the word that is.
+-spec patomic_cas(mmap_file(), Position :: non_neg_integer(), Expected :: integer(), New :: integer()) ->
+          ok | integer().
+patomic_cas(?handle(Resource) = File, Position, Expected, New) ->
+    case patomic_cas_nif(Resource, Position, Expected, New) of
+        ok -> ok;
+        Actual when is_integer(Actual) -> Actual;
+        Reason -> ?raise(Reason, [File, Position, Expected, New])
+    end;
+patomic_cas(File, Position, Expected, New) -> ?badarg([File, Position, Expected, New], badarg).
+
+is_callers(Reason) ->
+    lists:member(Reason, [badarg, closed, misaligned, out_of_range, read_only]).
+
+%%% Counters
+
+%% @doc Opens a file with one counter. See {@link open_counters/2}.
+-spec open_counters(file:name_all()) -> counters().
+open_counters(Name) ->
+    case emmap_counters:open(Name, 1) of
+        {ok, File, Count} -> {File, Count};
+        {error, Reason} -> ?not_opened(Reason, [Name])
+    end.
+
+%% @doc Opens a file of `Count' 64-bit counters, numbered from 0. It is created if it does not exist; a count of 0 takes
+%% the number from the file. Raises `{Reason, Name}' if that fails; a file that is not one of exactly `Count' counters
+%% is left untouched.
+-spec open_counters(file:name_all(), Count :: non_neg_integer()) -> counters().
+open_counters(Name, Count) ->
+    case emmap_counters:open(Name, Count) of
+        {ok, File, Found} -> {File, Found};
+        {error, Reason} -> ?not_opened(Reason, [Name, Count])
+    end.
+
+%% @doc Closes a file of counters.
+-spec close_counters(counters()) -> ok | {error, reason()}.
+close_counters({File, _}) -> close(File);
+close_counters(Counters) -> ?badarg([Counters], {1, not_counters}).
+
+%% @doc Adds one to a counter and returns the old value.
+-spec inc_counter(counters(), Number :: non_neg_integer()) -> integer().
+inc_counter(?counters(Resource, Count) = Counters, Number) when ?is_counter(Number, Count) ->
+    case patomic_nif(Resource, ?counter(Number), add, 1) of
+        Old when is_integer(Old) -> Old;
+        Reason -> ?raise(Reason, [Counters, Number])
+    end;
+inc_counter(Counters, Number) -> ?badarg([Counters, Number], no_counter).
+
+%% @doc Adds to a counter and returns the old value. Overflow wraps.
+-spec inc_counter(counters(), Number :: non_neg_integer(), Increment :: integer()) -> integer().
+inc_counter(?counters(Resource, Count) = Counters, Number, Increment) when ?is_counter(Number, Count) ->
+    case patomic_nif(Resource, ?counter(Number), add, Increment) of
+        Old when is_integer(Old) -> Old;
+        Reason -> ?raise(Reason, [Counters, Number, Increment])
+    end;
+inc_counter(Counters, Number, Increment) -> ?badarg([Counters, Number, Increment], no_counter).
+
+%% @doc Subtracts one from a counter and returns the old value.
+-spec dec_counter(counters(), Number :: non_neg_integer()) -> integer().
+dec_counter(?counters(Resource, Count) = Counters, Number) when ?is_counter(Number, Count) ->
+    case patomic_nif(Resource, ?counter(Number), sub, 1) of
+        Old when is_integer(Old) -> Old;
+        Reason -> ?raise(Reason, [Counters, Number])
+    end;
+dec_counter(Counters, Number) -> ?badarg([Counters, Number], no_counter).
+
+%% @doc Subtracts from a counter and returns the old value. Overflow wraps.
+-spec dec_counter(counters(), Number :: non_neg_integer(), Decrement :: integer()) -> integer().
+dec_counter(?counters(Resource, Count) = Counters, Number, Decrement) when ?is_counter(Number, Count) ->
+    case patomic_nif(Resource, ?counter(Number), sub, Decrement) of
+        Old when is_integer(Old) -> Old;
+        Reason -> ?raise(Reason, [Counters, Number, Decrement])
+    end;
+dec_counter(Counters, Number, Decrement) -> ?badarg([Counters, Number, Decrement], no_counter).
+
+%% @doc Sets a counter and returns the old value.
+-spec set_counter(counters(), Number :: non_neg_integer(), Value :: integer()) -> integer().
+set_counter(?counters(Resource, Count) = Counters, Number, Value) when ?is_counter(Number, Count) ->
+    case patomic_nif(Resource, ?counter(Number), xchg, Value) of
+        Old when is_integer(Old) -> Old;
+        Reason -> ?raise(Reason, [Counters, Number, Value])
+    end;
+set_counter(Counters, Number, Value) -> ?badarg([Counters, Number, Value], no_counter).
+
+%% @doc Returns the value of a counter.
+-spec read_counter(counters(), Number :: non_neg_integer()) -> integer().
+read_counter(?counters(Resource, Count) = Counters, Number) when ?is_counter(Number, Count) ->
+    case patomic_read_nif(Resource, ?counter(Number)) of
+        Value when is_integer(Value) -> Value;
+        Reason -> ?raise(Reason, [Counters, Number])
+    end;
+read_counter(Counters, Number) -> ?badarg([Counters, Number], no_counter).
+
+%%% The NIFs; Sources/EmmapNif/FunctionTable.swift says where each runs
+
+open_nif(_, _, _, _, _, _, _, _, _) -> erlang:nif_error(not_loaded).
+close_nif(_) -> erlang:nif_error(not_loaded).
+handle_info_nif(_) -> erlang:nif_error(not_loaded).
+resize_nif(_, _) -> erlang:nif_error(not_loaded).
+truncate_nif(_) -> erlang:nif_error(not_loaded).
+remap_nif(_) -> erlang:nif_error(not_loaded).
+allocate_nif(_, _, _) -> erlang:nif_error(not_loaded).
+datasync_nif(_) -> erlang:nif_error(not_loaded).
+sync_nif(_) -> erlang:nif_error(not_loaded).
+sync_range_nif(_, _, _) -> erlang:nif_error(not_loaded).
+flush_nif(_) -> erlang:nif_error(not_loaded).
+advise_nif(_, _, _, _) -> erlang:nif_error(not_loaded).
+pread_nif(_, _, _) -> erlang:nif_error(not_loaded).
+read_nif(_, _) -> erlang:nif_error(not_loaded).
+read_line_nif(_) -> erlang:nif_error(not_loaded).
+pwrite_nif(_, _, _) -> erlang:nif_error(not_loaded).
+write_nif(_, _) -> erlang:nif_error(not_loaded).
+position_nif(_, _, _) -> erlang:nif_error(not_loaded).
+info_nif(_) -> erlang:nif_error(not_loaded).
+patomic_nif(_, _, _, _) -> erlang:nif_error(not_loaded).
+patomic_read_nif(_, _) -> erlang:nif_error(not_loaded).
+patomic_write_nif(_, _, _) -> erlang:nif_error(not_loaded).
+patomic_cas_nif(_, _, _, _) -> erlang:nif_error(not_loaded).

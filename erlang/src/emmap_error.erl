@@ -1,0 +1,97 @@
+%% Copyright 2026 the emmap authors. Licensed under the Apache License, Version 2.0.
+
+%% @private
+%% @doc Explains exceptions to the shell (EEP 54).
+-module(emmap_error).
+
+-export([format_error/2]).
+
+-include_lib("kernel/include/file.hrl").
+
+%% @doc Says which argument of the function on top of the stack is wrong, and why.
+-spec format_error(term(), [tuple()]) -> #{general | pos_integer() => iodata()}.
+format_error(_Reason, [{_Module, Function, Args, Info} | _]) ->
+    ErrorInfo = proplists:get_value(error_info, Info, #{}),
+    case {maps:get(cause, ErrorInfo, none), Args} of
+        {{counters, Why}, [Name | _]} ->
+            #{general => io_lib:format("~ts: ~ts", [printable(Name), counters_text(Why)])};
+        {{Number, Why}, _} when is_integer(Number) -> #{Number => argument_text(Why)};
+        {Why, _} when is_list(Args) -> explain(Function, Args, Why);
+        _ -> #{}
+    end.
+
+explain(_, [_ | _], closed) -> #{1 => <<"the file is closed">>};
+explain(_, [_ | _], read_only) -> #{1 => <<"the file is not open for writing">>};
+explain(_, [{File, Count}, Number | Rest], Why) when Why =:= no_counter; Why =:= badarg ->
+    case is_handle(File) andalso is_integer(Count) of
+        false -> #{1 => <<"not a file of counters">>};
+        true when not is_integer(Number) -> #{2 => <<"not an integer">>};
+        true when Number < 0; Number >= Count ->
+            #{2 => io_lib:format("no counter ~b: the file has ~b, numbered from 0", [Number, Count])};
+        true -> values(3, Rest)
+    end;
+explain(_, [_ | _], no_counter) -> #{1 => <<"not a file of counters">>};
+explain(_, [File, Position | _], misaligned) when is_integer(Position), Position rem 8 =:= 0 ->
+    #{offset := Offset} = emmap:info(File),
+    #{1 => io_lib:format("the mapping begins at byte ~b of the file, which is not a multiple of 8", [Offset])};
+explain(_, [_, Position | _], misaligned) ->
+    #{2 => io_lib:format("position ~tp is not a multiple of 8", [Position])};
+explain(_, [File, Position | _], out_of_range) ->
+    Size = try maps:get(size, emmap:info(File)) catch error:_ -> 0 end,
+    #{2 => io_lib:format("position ~tp is out of range: the mapping has ~b bytes", [Position, Size])};
+explain(Function, [File | Rest], badarg) ->
+    case is_handle(File) of
+        false -> #{1 => <<"not a memory-mapped file">>};
+        true -> arguments(Function, Rest)
+    end;
+explain(_, _, Why) when is_atom(Why) -> #{general => reason_text(Why)}.
+
+arguments(_, [Position | _]) when not is_integer(Position) -> #{2 => <<"not an integer">>};
+arguments(patomic, [_, Operation, Value]) ->
+    case lists:member(Operation, [add, sub, 'band', 'bor', 'bxor', xchg]) of
+        true -> values(4, [Value]);
+        false -> #{3 => io_lib:format("unknown operation ~tp", [Operation])}
+    end;
+arguments(_, [_ | Values]) -> values(3, Values);
+arguments(_, []) -> #{}.
+
+%% 64-bit words, signed or unsigned.
+values(_, []) -> #{};
+values(Number, [Value | Rest]) ->
+    if
+        not is_integer(Value) -> #{Number => <<"not an integer">>};
+        Value < -(1 bsl 63); Value >= 1 bsl 64 -> #{Number => <<"does not fit in 64 bits">>};
+        true -> values(Number + 1, Rest)
+    end.
+
+is_handle(#file_descriptor{module = emmap, data = Data}) -> is_reference(Data);
+is_handle(_) -> false.
+
+argument_text(not_a_name) -> <<"not a file name">>;
+argument_text(not_an_offset) -> <<"not an integer from 0 to 2^63 - 1">>;
+argument_text(not_a_length) -> <<"not an integer from 0 to 2^63 - 1">>;
+argument_text(not_a_count) ->
+    io_lib:format("not a number of counters: an integer from 0 to ~b", [emmap_counters:max_count()]);
+argument_text(not_an_arity) ->
+    io_lib:format("not a number of words: an integer from 1 to ~b", [emmap_counters:max_count()]);
+argument_text(not_a_list) -> <<"not a list of options">>;
+argument_text(not_counters) -> <<"not a file of counters">>;
+argument_text(fixed_without_address) -> <<"option fixed needs {address, Address}">>;
+argument_text({conflict, One, Other}) -> io_lib:format("options ~ts and ~ts exclude each other", [One, Other]);
+argument_text({bad_value, Option}) -> io_lib:format("bad value in option ~tP", [Option, 10]);
+argument_text({unknown_option, Option}) -> io_lib:format("unknown option ~tP", [Option, 10]).
+
+counters_text(bad_magic) -> <<"not a file of counters">>;
+counters_text({wrong_count, N}) -> io_lib:format("the file has ~b counters, another number was asked for", [N]);
+counters_text({wrong_length, Size}) ->
+    io_lib:format("~b bytes are not the length of a file of that many counters", [Size]);
+counters_text(Reason) -> reason_text(Reason).
+
+reason_text(truncated) -> <<"the file was cut short by somebody else">>;
+reason_text(Reason) -> file:format_error(Reason).
+
+printable(Name) ->
+    case io_lib:printable_unicode_list(Name) orelse is_binary(Name) of
+        true -> Name;
+        false -> io_lib:format("~tp", [Name])
+    end.
