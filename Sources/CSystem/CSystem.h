@@ -4,9 +4,9 @@
 // libc calls and macros that Swift cannot see (variadic functions, macros with casts, unions), and raw system calls
 // where the libc symbol would bind a newer glibc than needed. No logic lives here.
 
-#ifndef _GNU_SOURCE
-#define _GNU_SOURCE 1
-#endif
+//
+// _GNU_SOURCE is not defined here: debug builds also import libc's own module, which is compiled without it, and the
+// two must agree on every struct.
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
@@ -68,6 +68,13 @@ static inline void sys_futex_wait(const void *word, uint32_t expected) {
 }
 static inline void sys_futex_wake_all(const void *word) {
   syscall(SYS_futex, word, FUTEX_WAKE_PRIVATE, INT_MAX, NULL, NULL, 0);
+}
+
+static inline int sys_fallocate_keeping_size(int fd, off_t offset, off_t length) {
+  return (int)syscall(SYS_fallocate, fd, 1 /* FALLOC_FL_KEEP_SIZE */, offset, length);
+}
+static inline int sys_start_writeback(int fd, off_t offset, off_t length) {
+  return (int)syscall(SYS_sync_file_range, fd, offset, length, 2 /* SYNC_FILE_RANGE_WRITE */);
 }
 
 static inline void sys_pause(void) {

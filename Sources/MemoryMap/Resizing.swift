@@ -85,7 +85,7 @@ extension File {
     if overflow || end > Int.max - mapping.fileOffset - slack { throw .system(EFBIG) }
     guard traits.contains(.growable) || end <= size else { throw .fixedSize }
     try descriptor.withDescriptor { (number) throws(Failure) in
-      while fallocate(number, 1 /* FALLOC_FL_KEEP_SIZE */, off_t(mapping.fileOffset + slack + offset), off_t(count)) != 0 {
+      while sys_fallocate_keeping_size(number, off_t(mapping.fileOffset + slack + offset), off_t(count)) != 0 {
         if sys_errno() != EINTR { throw .lastError }
       }
     }

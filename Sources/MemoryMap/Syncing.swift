@@ -36,7 +36,7 @@ extension File {
   /// Starts writing dirty pages to disk and returns at once, as sync_file_range(2) with SYNC_FILE_RANGE_WRITE.
   public func flush() throws(Failure) {
     try withSharedFile { number in
-      sync_file_range(number, off_t(mapping.fileOffset + slack), off_t(size), 2 /* SYNC_FILE_RANGE_WRITE */)
+      sys_start_writeback(number, off_t(mapping.fileOffset + slack), off_t(size))
     }
   }
 
