@@ -10,6 +10,8 @@ let settings: [SwiftSetting] = [
   .enableExperimentalFeature("Embedded", .when(configuration: .release)),
   .strictMemorySafety(),
   .treatAllWarnings(as: .error),
+  // The checks of exclusive access are for classes and globals; ours are atomics, or set once at load.
+  .unsafeFlags(["-enforce-exclusivity=unchecked", "-Xfrontend", "-disable-stack-protector"], .when(configuration: .release)),
 ]
 let erlangHeaders: SwiftSetting = .unsafeFlags(["-Xcc", "-I\(erlangInclude)"])
 

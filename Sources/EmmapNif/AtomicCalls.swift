@@ -31,24 +31,24 @@ enum PAtomic: AtomicCall {
   static func run(_ call: Call, mayBlock: Bool) throws(Failure) -> Term {
     let handle = try unsafe call.handle()
     let position = try call.wordPosition(1)
-    let (operation, atoms) = (call[2], call.atoms)
     let value = try call.word(3)
     // Sequentially consistent, as OTP's atomics.
     let old =
-      if operation == atoms.add {
+      if call[2] == call.atoms.add {
         try unsafe handle.pointee.file.withWord(at: position, writing: true) { (word: borrowing Atomic<Int>) in
           word.wrappingAdd(value, ordering: .sequentiallyConsistent).oldValue
         }
       } else {
-        try unsafe other(handle, position, operation, value, atoms)
+        try unsafe other(call, handle, position, value)
       }
     return call.env.integer(old)
   }
 
   @inline(never)
   private static func other(
-    _ handle: UnsafeMutablePointer<Handle>, _ position: Int, _ operation: Term, _ value: Int, _ atoms: Atoms
+    _ call: Call, _ handle: UnsafeMutablePointer<Handle>, _ position: Int, _ value: Int
   ) throws(Failure) -> Int {
+    let (operation, atoms) = (call[2], call.atoms)
     guard
       operation == atoms.sub || operation == atoms.band || operation == atoms.bor || operation == atoms.bxor
         || operation == atoms.xchg

@@ -5,7 +5,6 @@ import ErlNif
 let functionTable: [NifRow] = unsafe [
   // System calls that may wait for a disk.
   NifRow("open_nif", 9, .dirtyIO, Open.blocking),
-  NifRow("close_nif", 1, .dirtyIO, Close.blocking),
   NifRow("handle_info_nif", 1, .dirtyIO, HandleInfo.blocking),
   NifRow("resize_nif", 2, .dirtyIO, Resize.blocking),
   NifRow("truncate_nif", 1, .dirtyIO, Truncate.blocking),
@@ -22,6 +21,8 @@ let functionTable: [NifRow] = unsafe [
   unsafe NifRow("read_line_nif", 1, .normal) { unsafe perform(ReadLine.self, $0, $1, $2, mayBlock: false) },
   unsafe NifRow("pwrite_nif", 3, .normal) { unsafe perform(PWrite.self, $0, $1, $2, mayBlock: false) },
   unsafe NifRow("write_nif", 2, .normal) { unsafe perform(Write.self, $0, $1, $2, mayBlock: false) },
+  // Here while the mapping is small and the file only read.
+  NifRow("close_nif", 1, .normal) { unsafe perform(Close.self, $0, $1, $2, mayBlock: false) },
   // A few loads and stores.
   unsafe NifRow("position_nif", 3, .normal) { unsafe perform(Position.self, $0, $1, $2, mayBlock: false) },
   unsafe NifRow("info_nif", 1, .normal) { unsafe perform(Info.self, $0, $1, $2, mayBlock: false) },

@@ -35,7 +35,7 @@ enum Close: NifCall {
 
   static func run(_ call: Call, mayBlock: Bool) throws(Failure) -> Term {
     let handle = try unsafe call.handle()
-    try unsafe handle.pointee.file.close()
+    try unsafe handle.pointee.file.close(mayBlock: mayBlock)
     unsafe handle.pointee.trace("close")
     return call.atoms.ok
   }

@@ -91,12 +91,16 @@ import Synchronization
 
   /// Lets go of everything, on a scheduler that may not be held up.
   deinit {
-    if !isClosed { unsafe Reaper.later(.file(descriptor.number, autoUnlink)) }
+    let wasOpen = !isClosed
+    unsafe free(newIn.load(ordering: .acquiring))
     var next: UnsafeMutablePointer<Region>? = unsafe region
     while let region = unsafe next {
       unsafe next = region.pointee.previous
+      // A binary may keep the region mapped for long after the descriptor's number means another file.
+      if wasOpen { unsafe region.pointee.forgetDescriptor() }
       unsafe memory.release(region)
     }
+    if wasOpen { Reaper.later(.file(descriptor.number, autoUnlink)) }
   }
 
   var isClosed: Bool { generation.load(ordering: .acquiring) < 0 }
@@ -115,20 +119,32 @@ import Synchronization
     unsafe region.pointee.base + (slack &+ offset)
   }
 
-  /// Closes the file. In-flight calls fail, or have succeeded before this returns. May block.
-  public func close() throws(Failure) {
-    try structure.withLock { () throws(Failure) in
+  /// Closes the file. In-flight calls fail, or have succeeded before this returns. With `mayBlock` false it throws
+  /// `wouldWait` unless it is sure to take only some microseconds.
+  public func close(mayBlock: Bool) throws(Failure) {
+    if !mayBlock && !closesQuickly { throw .wouldWait }
+    try structure.withLock(mayWait: mayBlock) { () throws(Failure) in
       if isClosed { throw .closed }
       // Sequentially consistent: no later step may be seen before the mark.
       generation.store(-1, ordering: .sequentiallyConsistent)
       var next: UnsafeMutablePointer<Region>? = unsafe region
       while let region = unsafe next {
-        unsafe region.pointee.detach(vacate: !traits.contains(.direct))
+        unsafe region.pointee.forgetDescriptor()
+        // A binary may point into the regions of a direct handle.
+        if !traits.contains(.direct) { unsafe region.pointee.vacate() }
         unsafe next = region.pointee.previous
       }
     }
     autoUnlink?.run()
     descriptor.shut()
+  }
+
+  /// Whether closing has nothing to write out, to delete or to unmap that could take long.
+  private var closesQuickly: Bool {
+    guard !traits.contains(.writable), autoUnlink == nil, unsafe region.pointee.capacity <= 1 << 20,
+      let status = try? status()
+    else { return false }
+    return status.st_nlink > 0
   }
 
   // MARK: Changing the region; all of it with `structure` held

@@ -127,8 +127,8 @@ extension File {
     let mapping = Mapping(options, fileOffset: options.pageSize.roundDown(offset))
     var autoUnlink: AutoUnlink? = nil
     if options.flags.contains(.autoUnlink) {
-      guard let copy = unsafe strdup(path) else { throw .system(ENOMEM) }
-      unsafe autoUnlink = AutoUnlink(path: copy, device: UInt(status.st_dev), inode: UInt(status.st_ino))
+      guard let absolute = unsafe absolutePath(path) else { throw .lastError }
+      unsafe autoUnlink = AutoUnlink(path: absolute, device: UInt(status.st_dev), inode: UInt(status.st_ino))
     }
     let newIn = unsafe isNew ? directory(of: path) : nil
     do throws(Failure) {
@@ -164,6 +164,20 @@ extension File {
       return unsafe realpath(copy, nil)
     }
     return unsafe realpath(".", nil)
+  }
+
+  /// A path that means the same wherever the working directory moves, without following a link at its end.
+  private static func absolutePath(_ path: UnsafePointer<CChar>) -> UnsafeMutablePointer<CChar>? {
+    guard let directory = unsafe directory(of: path) else { return nil }
+    defer { unsafe free(directory) }
+    let slash = unsafe strrchr(path, 0x2F)
+    let name = unsafe slash.map { unsafe UnsafePointer($0) + 1 } ?? path
+    let (before, count) = unsafe (strlen(directory), strlen(name) + 1)
+    guard let joined = unsafe malloc(before + 1 + count)?.assumingMemoryBound(to: CChar.self) else { return nil }
+    unsafe memcpy(joined, directory, before)
+    unsafe (joined + before).pointee = 0x2F
+    unsafe memcpy(joined + before + 1, name, count)
+    return unsafe joined
   }
 
   private static func traits(_ options: OpenOptions, growable: Bool) -> Traits {

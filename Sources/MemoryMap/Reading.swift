@@ -44,7 +44,7 @@ extension File {
   private func readCarefully(
     at offset: Int, count: Int, into target: UnsafeMutableRawPointer, mayWait: Bool
   ) throws(Failure) {
-    try data.withLock(mayWait: mayWait) { () throws(Failure) in
+    try data.withLock(mayWait: mayWait, writing: false) { () throws(Failure) in
       try unsafe withBytes(at: offset, count: count) { source in unsafe sys_copy(target, source, count) }
     }
   }
@@ -113,6 +113,9 @@ extension File {
     if isClosed { throw .closed }
     return unsafe (region, start)
   }
+
+  /// Changes whenever a write in `lock` mode begins or ends.
+  public var writeTicket: Int { data.ticket }
 
   /// A line in the file.
   public struct Line {

@@ -77,13 +77,13 @@ import Synchronization
     return true
   }
 
-  /// Takes the file out of the region: the fault handler forgets the descriptor and, where nobody may go on reading
-  /// the bytes, anonymous pages take their place, so that memory and disk space are free at once.
-  ///
-  /// The range stays mapped: a call that races with this reads zeroes, and sees afterwards that the handle is closed.
-  func detach(vacate: Bool) {
-    unsafe slot.pointee.forgetDescriptor()
-    guard vacate else { return }
+  /// Takes the file's descriptor, which is about to be closed, away from the fault handler.
+  func forgetDescriptor() { unsafe slot.pointee.forgetDescriptor() }
+
+  /// Puts anonymous pages in the place of the file's, so that memory and disk space are free at once; where nobody may
+  /// go on reading the bytes. The range stays mapped: a call that races with this reads zeroes, and sees afterwards
+  /// that the handle is closed.
+  func vacate() {
     let flags = sys_map_fixed | sys_map_private | sys_map_anonymous | sys_map_noreserve
     isVacated.store(true, ordering: .relaxed)
     unsafe inSlices(UInt(bitPattern: base), capacity) { start, length in

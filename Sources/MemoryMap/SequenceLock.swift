@@ -75,12 +75,12 @@ public struct SequenceLock: ~Copyable {
     }
   }
 
-  /// Gives the lock back and counts one write.
+  /// Gives the lock back and counts one write, unless the holder has only read.
   @inline(__always)
-  public func unlock() {
+  public func unlock(hasWritten: Bool = true) {
     // Only the waiter bit can change under the holder's feet.
     let state = word.load(ordering: .relaxed)
-    let next = (state & ~(Self.locked | Self.waited)) &+ Self.one
+    let next = (state & ~(Self.locked | Self.waited)) &+ (hasWritten ? Self.one : 0)
     // Releasing: all that was written comes before the new count.
     if word.exchange(next, ordering: .releasing) & Self.waited != 0 { wake() }
   }
@@ -96,22 +96,16 @@ public struct SequenceLock: ~Copyable {
     unsafe withUnsafePointer(to: self) { unsafe UnsafeRawPointer($0) }
   }
 
-  /// Runs `body` with the lock held; sleeps for the lock if it has to.
-  @inline(__always)
-  public func withLock<R>(_ body: () throws(Failure) -> R) throws(Failure) -> R {
-    lock()
-    defer { unlock() }
-    return try body()
-  }
-
   /// Runs `body` with the lock held. Throws `wouldWait` if it had to sleep for the lock and `mayWait` is false.
   @inline(__always)
-  public func withLock<R>(mayWait: Bool, _ body: () throws(Failure) -> R) throws(Failure) -> R {
+  public func withLock<R>(
+    mayWait: Bool = true, writing: Bool = true, _ body: () throws(Failure) -> R
+  ) throws(Failure) -> R {
     if !tryLock() {
       guard mayWait else { throw .wouldWait }
       lock()
     }
-    defer { unlock() }
+    defer { unlock(hasWritten: writing) }
     return try body()
   }
 }

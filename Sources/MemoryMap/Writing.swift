@@ -78,14 +78,11 @@ extension File {
         // Only a write that begins inside changes what somebody may be reading.
         let overlaps = offset < length && traits.contains(.locked)
         if overlaps { data.lock() }
-        let failure = unsafe writeAll(bytes, number, mapping.fileOffset + slack + offset)
+        let (done, failure) = unsafe writeAll(bytes, number, mapping.fileOffset + slack + offset)
         if overlaps { data.unlock() }
-        if let failure {
-          // Nothing was written, then, as far as anybody can see.
-          if end > length { try? Self.resize(number, mapping.fileOffset + slack + length) }
-          throw failure
-        }
-        publish(length: max(length, end))
+        // As much as has landed is there for all to see, as with write(2).
+        publish(length: max(length, done > 0 ? offset + done : 0))
+        if let failure { throw failure }
       }
     }
   }
@@ -109,19 +106,21 @@ extension File {
     return Int(status.st_size)
   }
 
-  private func writeAll(_ bytes: UnsafeRawBufferPointer, _ descriptor: Int32, _ fileOffset: Int) -> Failure? {
+  /// Writes until all is written or an error comes; returns how much was.
+  private func writeAll(
+    _ bytes: UnsafeRawBufferPointer, _ descriptor: Int32, _ fileOffset: Int
+  ) -> (done: Int, failure: Failure?) {
     var done = 0
-    while done < bytes.count {
-      guard let start = bytes.baseAddress else { return nil }
+    while done < bytes.count, let start = bytes.baseAddress {
       let count = unsafe pwrite(descriptor, start + done, bytes.count - done, off_t(fileOffset + done))
       if count > 0 {
         done += count
       } else if count == 0 {
-        return .system(ENOSPC)
+        return (done, .system(ENOSPC))
       } else if sys_errno() != EINTR {
-        return .lastError
+        return (done, .lastError)
       }
     }
-    return nil
+    return (done, nil)
   }
 }
