@@ -4,12 +4,13 @@ import CErlNif
 public typealias NifFunction =
   @convention(c) (OpaquePointer?, Int32, UnsafePointer<ERL_NIF_TERM>?) -> ERL_NIF_TERM
 
-/// Which scheduler a function runs on.
-public enum Scheduler: Sendable {
+/// Which scheduler a function runs on: a flag of the function table.
+public struct Scheduler: Sendable {
+  let flag: UInt32
   /// A normal one: the function takes well below a millisecond, or moves itself.
-  case normal
+  public static var normal: Scheduler { Scheduler(flag: 0) }
   /// A dirty IO scheduler: the function may block.
-  case dirtyIO
+  public static var dirtyIO: Scheduler { Scheduler(flag: UInt32(ERL_NIF_DIRTY_JOB_IO_BOUND.rawValue)) }
 }
 
 /// One row of the function table.
@@ -39,9 +40,8 @@ public func nifEntry(
 ) -> UnsafeMutablePointer<ErlNifEntry> {
   let functions = UnsafeMutablePointer<ErlNifFunc>.allocate(capacity: rows.count)
   for (index, row) in rows.enumerated() {
-    let flags: UInt32 = row.scheduler == .dirtyIO ? UInt32(ERL_NIF_DIRTY_JOB_IO_BOUND.rawValue) : 0
     unsafe (functions + index).initialize(
-      to: ErlNifFunc(name: characters(row.name), arity: row.arity, fptr: row.function, flags: flags))
+      to: ErlNifFunc(name: characters(row.name), arity: row.arity, fptr: row.function, flags: row.scheduler.flag))
   }
   let entry = UnsafeMutablePointer<ErlNifEntry>.allocate(capacity: 1)
   unsafe entry.initialize(

@@ -36,8 +36,6 @@ import Synchronization
   private static var locked: Int { 2 }
   private static var one: Int { 4 }
 
-  enum Kind { case truncated, unreadable }
-
   // MARK: The region's side
 
   /// Describes a region that was just mapped, and lets the handler find it.
@@ -68,14 +66,15 @@ import Synchronization
   @inline(__always)
   func mayReach(_ end: UInt) -> Bool { low.load(ordering: .relaxed) < end }
 
-  /// Tells what is wrong with the bytes `from ..< to`, if anything.
-  func fault(from: UInt, to: UInt) -> Kind? {
+  /// Tells what is wrong with the bytes `from ..< to`, if anything: `truncated`, or EIO for a hole, whose precise
+  /// reason is for the caller to find out.
+  func fault(from: UInt, to: UInt) -> Failure? {
     guard mayReach(to), from < to else { return nil }
-    return withLock { () -> Kind? in
+    return withLock { () -> Failure? in
       if to > tail.load(ordering: .relaxed) { return .truncated }
       for index in 0..<holeCount.load(ordering: .relaxed)
       where from < hole(index).to && to > hole(index).from {
-        return .unreadable
+        return .system(EIO)
       }
       return nil
     }

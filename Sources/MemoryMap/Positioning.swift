@@ -2,8 +2,15 @@ import CSystem
 import Synchronization
 
 extension File {
-  /// What a position is relative to.
-  public enum Origin { case start, current, end }
+  /// Where 0 is for a position that is to be set.
+  public struct Origin {
+    private let place: Int
+    public static var start: Origin { Origin(place: 0) }
+    public static var current: Origin { Origin(place: 1) }
+    public static var end: Origin { Origin(place: 2) }
+
+    fileprivate func base(current: Int, end: Int) -> Int { place == 0 ? 0 : place == 1 ? current : end }
+  }
 
   /// The position in bytes.
   @inline(__always)
@@ -20,12 +27,7 @@ extension File {
     while true {
       if isClosed { throw .closed }
       let old = currentPosition
-      let base =
-        switch origin {
-        case .start: 0
-        case .current: old
-        case .end: length.load(ordering: .acquiring)
-        }
+      let base = origin.base(current: old, end: length.load(ordering: .acquiring))
       let (new, overflow) = base.addingReportingOverflow(offset)
       if overflow || new < 0 { throw .invalid }
       // The file system has its own idea of the last position; nothing else of ours uses the descriptor's position.

@@ -76,11 +76,9 @@ extension File {
   func check(
     _ region: UnsafeMutablePointer<Region>, _ start: UnsafeMutableRawPointer, _ count: Int
   ) throws(Failure) {
-    switch unsafe region.pointee.fault(start, count) {
-    case nil: return
-    case .truncated: throw .truncated
-    case .unreadable: throw unsafe unreadableReason(at: start - region.pointee.base + mapping.fileOffset, count)
-    }
+    guard let failure = unsafe region.pointee.fault(start, count) else { return }
+    guard case .system = failure else { throw failure }
+    throw unsafe unreadableReason(at: start - region.pointee.base + mapping.fileOffset, count)
   }
 
   /// Finds out why pages within the file could not be had: the device says so when it is read in the ordinary way; if
@@ -135,17 +133,16 @@ extension File {
   public func line(at offset: Int, limit: Int) throws(Failure) -> Line? {
     guard let rest = try available(at: offset, count: .max) else { return nil }
     let count = min(rest, limit)
-    let extent = try unsafe withBytes(at: offset, count: count) { start -> Int? in
+    let found = unsafe try withBytes(at: offset, count: count) { start -> Line? in
       guard let end = unsafe memchr(start, 0x0A, count) else { return nil }
-      return unsafe end - start + 1
+      let extent = unsafe end - start + 1
+      // SAFETY: of the bytes of the line, extent of them, this is the last but one.
+      let hasReturn = unsafe extent > 1 && start.load(fromByteOffset: extent - 2, as: UInt8.self) == 0x0D
+      return Line(extent: extent, text: extent - (hasReturn ? 2 : 1), hasNewline: true)
     }
-    guard let extent else {
-      if count < rest { throw .wouldWait }
-      return Line(extent: rest, text: rest, hasNewline: false)
-    }
-    let beforeNewline =
-      unsafe extent > 1 ? try withBytes(at: offset + extent - 2, count: 1) { unsafe $0.load(as: UInt8.self) } : 0
-    return Line(extent: extent, text: extent - (beforeNewline == 0x0D ? 2 : 1), hasNewline: true)
+    if let found { return found }
+    if count < rest { throw .wouldWait }
+    return Line(extent: rest, text: rest, hasNewline: false)
   }
 
   /// Tells whether the bytes are in memory, so that reading them waits for no disk. Looks at the first 4 MiB.

@@ -50,8 +50,8 @@ import Synchronization
     unsafe slot.pointee.mayReach(UInt(bitPattern: end))
   }
 
-  /// Tells what is wrong with `count` bytes from `start`, if anything.
-  func fault(_ start: UnsafeMutableRawPointer, _ count: Int) -> FaultSlot.Kind? {
+  /// Tells what is wrong with `count` bytes from `start`, if anything; see `FaultSlot.fault`.
+  func fault(_ start: UnsafeMutableRawPointer, _ count: Int) -> Failure? {
     let from = UInt(bitPattern: start)
     return unsafe slot.pointee.fault(from: from, to: from &+ UInt(bitPattern: count))
   }

@@ -51,7 +51,20 @@ extension File {
   }
 
   /// How a range is going to be used; the advice of `file:advise/4`.
-  public enum Advice { case normal, random, sequential, willNeed, dontNeed, noReuse }
+  public struct Advice {
+    /// The value for madvise(2) where the file keeps what is written, and elsewhere.
+    fileprivate let shared, other: Int32
+
+    private init(_ value: Int32) { (shared, other) = (value, value) }
+    private init(shared: Int32, other: Int32) { (self.shared, self.other) = (shared, other) }
+
+    public static var normal: Advice { Advice(Int32(MADV_NORMAL)) }
+    public static var random: Advice { Advice(Int32(MADV_RANDOM)) }
+    public static var sequential: Advice { Advice(Int32(MADV_SEQUENTIAL)) }
+    public static var willNeed: Advice { Advice(Int32(MADV_WILLNEED)) }
+    public static var dontNeed: Advice { Advice(shared: Int32(MADV_DONTNEED), other: sys_advise_cold) }
+    public static var noReuse: Advice { Advice(sys_advise_cold) }
+  }
 
   /// Tells the system how `count` bytes from `offset` (0: all that follow) are going to be used, as madvise(2). Never
   /// drops data: on a private or anonymous mapping `dontNeed` only makes the pages the first to go.
@@ -61,16 +74,8 @@ extension File {
     let size = self.size
     guard offset < size else { return }
     let count = count == 0 ? size - offset : min(count, size - offset)
-    let value: Int32 =
-      switch advice {
-      case .normal: Int32(MADV_NORMAL)
-      case .random: Int32(MADV_RANDOM)
-      case .sequential: Int32(MADV_SEQUENTIAL)
-      case .willNeed: Int32(MADV_WILLNEED)
-      case .dontNeed:
-        traits.contains(.shared) && !traits.contains(.anonymous) ? Int32(MADV_DONTNEED) : sys_advise_cold
-      case .noReuse: sys_advise_cold
-      }
+    let keeps = traits.contains(.shared) && !traits.contains(.anonymous)
+    let value = keeps ? advice.shared : advice.other
     let start = unsafe UInt(bitPattern: address(region, offset))
     let first = start & ~UInt(mapping.page.bytes - 1)
     let bytes = Int(start - first) + count
