@@ -43,6 +43,45 @@
       | lock | nocache | nolock | nonblock | noreserve | populate | private | read | shared | shared_validate | sync
       | truncate | uninitialized | write | {address, pos_integer()} | {chmod, non_neg_integer()}
       | {max_inc_size, pos_integer()} | {size, pos_integer()}.
+%% How to open a file. Unless said otherwise, an option is off by default; the names in capitals are those of mmap(2).
+%%
+%% <dl>
+%% <dt>`read'</dt><dd>Allow reading (PROT_READ). Always so.</dd>
+%% <dt>`write'</dt><dd>Allow writing too (PROT_WRITE). A `private' mapping needs no write permission on the file.</dd>
+%% <dt>`create'</dt><dd>With `write': create the file if it does not exist.</dd>
+%% <dt>`{chmod, Mode}'</dt><dd>The permissions of a file that is created, whatever the umask. Default: `8#600'.</dd>
+%% <dt>`{size, N}'</dt><dd>The length in bytes of a new or empty file, with `write'; of an existing one, how much of it to
+%% map if no length is given.</dd>
+%% <dt>`truncate'</dt><dd>With `write': drop what is in the file, before it is given its size.</dd>
+%% <dt>`fit'</dt><dd>With `write': make a file that is shorter than the window asked for as long as that. Otherwise it is
+%% `{error, too_short}'.</dd>
+%% <dt>`private'</dt><dd>Keep changes from the file and from other mappings (MAP_PRIVATE, copy on write). The default.</dd>
+%% <dt>`shared'</dt><dd>Share changes with everybody who maps the file, and write them to it (MAP_SHARED).</dd>
+%% <dt>`shared_validate'</dt><dd>As `shared', but refuse flags that the system does not know, with `eopnotsupp'
+%% (MAP_SHARED_VALIDATE).</dd>
+%% <dt>`sync'</dt><dd>With `shared_validate', on a file system with DAX: what is written stays written after a crash
+%% (MAP_SYNC); elsewhere `{error, eopnotsupp}'. Without `shared_validate' ignored.</dd>
+%% <dt>`anon'</dt><dd>Map zeroes and no file (MAP_ANONYMOUS), whatever the name is. The offset must be 0.</dd>
+%% <dt>`direct'</dt><dd>Reads copy nothing: they return binaries that point into the mapping, and so change when it does.
+%% They stay readable as long as they live; where the file was cut short they read as zeroes.</dd>
+%% <dt>`lock'</dt><dd>A read never sees half of a write that was made through the same handle. The default.</dd>
+%% <dt>`nolock'</dt><dd>Reads and writes through the same handle may interleave. Just as safe for the VM.</dd>
+%% <dt>`fixed_size'</dt><dd>Never make the file longer or shorter.</dd>
+%% <dt>`{max_inc_size, N}'</dt><dd>The step in bytes past which {@link resize/1} and the room that is kept for growth stop
+%% doubling. Default: 64 MiB.</dd>
+%% <dt>`auto_unlink'</dt><dd>Delete the file when it is closed, or when the handle is collected.</dd>
+%% <dt>`populate'</dt><dd>Bring all pages into memory at once (MAP_POPULATE).</dd>
+%% <dt>`nonblock'</dt><dd>With `populate': only map pages that are in memory already (MAP_NONBLOCK).</dd>
+%% <dt>`noreserve'</dt><dd>Reserve no swap space (MAP_NORESERVE).</dd>
+%% <dt>`{address, A}', `fixed'</dt><dd>Map at the address A, rounded down to a page; if memory there is in use it is
+%% `{error, eexist}' (MAP_FIXED_NOREPLACE). `fixed' needs an address and adds nothing to it.</dd>
+%% <dt>`hugetlb', `huge_2mb', `huge_1gb'</dt><dd>Use huge pages, of the default size, 2 MiB or 1 GiB (MAP_HUGETLB,
+%% MAP_HUGE_2MB, MAP_HUGE_1GB): for `anon', and for files on hugetlbfs.</dd>
+%% <dt>`uninitialized'</dt><dd>Do not clear anonymous pages, where the kernel was built to allow it
+%% (MAP_UNINITIALIZED).</dd>
+%% <dt>`nocache'</dt><dd>For macOS; without effect elsewhere.</dd>
+%% <dt>`debug'</dt><dd>Say on standard error when the handle is opened, closed, resized or remapped.</dd>
+%% </dl>
 
 -type location() :: integer() | bof | cur | eof | {bof | cur | eof, integer()}.
 %% Where to move the position, in bytes.
