@@ -1,40 +1,162 @@
 #!/bin/sh
-# Builds the NIF library into priv/. Called by `rebar3 compile` (as a hook), by Mix through it, and by make.
-# `build.sh clean` removes what it built.
+# Puts the NIF library into priv/. rebar3 runs it before `compile`, as a project of its own and as a dependency, and so
+# does Mix through rebar3.
+#
+#   build.sh           builds the library with Swift, if anything that it is made of has changed. Without Swift, or when
+#                      EMMAP_PREBUILT names a directory, takes a library that was built elsewhere
+#   build.sh docs      after `compile`: writes what the shells' h() prints, if EDoc is there
+#   build.sh name      prints what a library for this platform is called, without its ending
+#   build.sh clean     removes what it built
+#
+# ERL_INCLUDE_DIR is where erl_nif.h is, if it is not where the `erl` on the path has it.
+#
+# EMMAP_PREBUILT is an absolute path. Without it, libraries built elsewhere are looked for in priv/prebuilt, which
+# packages bring along. Each has its SHA-256 beside it:
+#   emmap-nif-2.16-x86_64-linux-gnu.so
+#   emmap-nif-2.16-x86_64-linux-gnu.so.sha256
 set -eu
 cd "$(dirname "$0")"
 library=priv/emmap.so
-
-if [ "${1:-}" = clean ]; then
-    rm -rf .build "$library"
-    exit 0
-fi
+# The oldest NIF interface that has all that the library calls: OTP 25's. Later VMs load it, too.
+nif_version=2.16
 
 fail() {
-    printf 'emmap: cannot build the NIF library: %s\n' "$1" >&2
+    printf 'emmap: %s\n' "$*" >&2
     exit 1
 }
 
-command -v swift >/dev/null 2>&1 || fail "there is no 'swift' on the path. Install Swift 6.2 or later (https://www.swift.org/install)."
-command -v erl >/dev/null 2>&1 || fail "there is no 'erl' on the path. Install Erlang/OTP 25 or later."
-if [ -z "${ERL_INCLUDE_DIR:-}" ]; then
-    ERL_INCLUDE_DIR=$(erl -noshell -eval 'io:put_chars(filename:join(code:root_dir(), "usr/include")), halt().')
-fi
-[ -f "$ERL_INCLUDE_DIR/erl_nif.h" ] ||
-    fail "erl_nif.h is not in $ERL_INCLUDE_DIR. Install Erlang's development files (Debian: erlang-dev), or set ERL_INCLUDE_DIR."
-export ERL_INCLUDE_DIR
+has_command() { command -v "$1" >/dev/null 2>&1; }
 
-# swift build does nothing when nothing has changed; what it prints matters only when it fails.
-log=$(mktemp)
-trap 'rm -f "$log"' EXIT
-if ! swift build -c release --product emmap >"$log" 2>&1; then
-    cat "$log" >&2
-    fail "swift build failed; its output is above."
-fi
-built=$(swift build -c release --show-bin-path)/libemmap.so
-# A temporary name and a rename: a VM that has the old library mapped keeps it.
-if ! cmp -s "$built" "$library"; then
+need_erlang() { has_command erl || fail "there is no 'erl' on the path. Install Erlang/OTP 25 or later."; }
+
+# rebar3 tells its hooks where Erlang is; that saves the start of a VM.
+find_erlang_root() {
+    [ -n "${ERLANG_ROOT_DIR:-}" ] || {
+        need_erlang
+        ERLANG_ROOT_DIR=$(erl -noshell -eval 'io:put_chars(code:root_dir()), halt().')
+    }
+}
+
+# The triple that Erlang was built for, without the vendor: x86_64-linux-gnu.
+platform() {
+    need_erlang
+    erl -noshell -eval '
+        [Machine | System] = string:lexemes(erlang:system_info(system_architecture), "-"),
+        Wanted = case System of [_Vendor, Kernel, C] -> [Kernel, C]; Other -> Other end,
+        io:put_chars(lists:join("-", [Machine | Wanted])), halt().'
+}
+
+# install FILE: a temporary name and a rename, because a VM that has the old library mapped must keep it.
+install() {
     mkdir -p priv
-    cp "$built" "$library.new"
-    mv -f "$library.new" "$library"
-fi
+    cp "$1" "$library.$$"
+    chmod 755 "$library.$$"
+    mv -f "$library.$$" "$library"
+}
+
+sha256() {
+    if has_command sha256sum; then
+        sha256sum <"$1"
+    elif has_command shasum; then
+        shasum -a 256 <"$1"
+    else
+        fail "cannot check $1: there is no sha256sum or shasum on the path."
+    fi
+}
+
+# use_prebuilt DIRECTORY WHY
+use_prebuilt() {
+    name=emmap-nif-$nif_version-$(platform)
+    prebuilt=$1/$name.so
+    [ -f "$prebuilt" ] || fail "$2, and there is no library for this platform at $prebuilt." \
+        "Install Swift 6.2 or later (https://www.swift.org/install), or build the library on a machine that has it" \
+        "('make package' there), and set EMMAP_PREBUILT to the directory that holds $name.so and $name.so.sha256."
+    [ -f "$prebuilt.sha256" ] || fail "$prebuilt has no checksum beside it: $prebuilt.sha256 is missing."
+    # Against a damaged or half copied file. Whoever can replace the library can replace the checksum as well.
+    wanted=$(cut -d ' ' -f 1 "$prebuilt.sha256")
+    found=$(sha256 "$prebuilt")
+    [ "${found%% *}" = "$wanted" ] ||
+        fail "$prebuilt is damaged: its SHA-256 is ${found%% *}, and $prebuilt.sha256 says $wanted."
+    cmp -s "$prebuilt" "$library" || install "$prebuilt"
+}
+
+# All that the library depends on, and the library itself, as one line.
+fingerprint() {
+    {
+        printf '%s\n' "$ERL_INCLUDE_DIR"
+        ls -lL "$(command -v swift)"
+        find Sources Package.swift build.sh -type f | LC_ALL=C sort | xargs cksum
+        cksum "$ERL_INCLUDE_DIR"/erl_nif*.h "$library" 2>/dev/null || echo "no library"
+    } | cksum
+}
+
+build() {
+    if [ -z "${ERL_INCLUDE_DIR:-}" ]; then
+        find_erlang_root
+        ERL_INCLUDE_DIR=$ERLANG_ROOT_DIR/usr/include
+    fi
+    [ -f "$ERL_INCLUDE_DIR/erl_nif.h" ] || fail "cannot build the library: erl_nif.h is not in $ERL_INCLUDE_DIR." \
+        "Install Erlang's development files (Debian: erlang-dev), or set ERL_INCLUDE_DIR to where it is."
+    export ERL_INCLUDE_DIR
+
+    # Compiled modules hold the path of the checkout; one that was moved or copied has to start anew.
+    root=$(pwd -P)
+    if [ -f .build/emmap-root ] && [ "$(cat .build/emmap-root)" != "$root" ]; then rm -rf .build; fi
+    if [ "$(cat .build/emmap-fingerprint 2>/dev/null)" = "$(fingerprint)" ]; then return; fi
+
+    # What swift build prints matters only when it fails.
+    log=$(mktemp)
+    trap 'rm -f "$log"' EXIT
+    if ! swift build -c release --product emmap >"$log" 2>&1; then
+        version=$(swift --version 2>/dev/null | sed -n 's/.*Swift version \([0-9]*\.[0-9]*\).*/\1/p')
+        case $version in
+            [1-5].* | 6.[01])
+                use_prebuilt priv/prebuilt "the 'swift' on the path is version $version, too old to build the library"
+                return
+                ;;
+        esac
+        cat "$log" >&2
+        fail "cannot build the library: swift build failed; its output is above."
+    fi
+    built=$(swift build -c release --show-bin-path)/libemmap.so
+    cmp -s "$built" "$library" || install "$built"
+    printf '%s\n' "$root" >.build/emmap-root
+    fingerprint >.build/emmap-fingerprint
+}
+
+# The shells look for doc/chunks beside the ebin directory. Which one that is depends on who compiles: Mix, or rebar3
+# with emmap as its project or dependency, or as a checkout.
+docs() {
+    need_erlang
+    for output in "${REBAR_BARE_COMPILER_OUTPUT_DIR:-}" "${REBAR_DEPS_DIR:-_build/default/lib}/emmap" \
+        "${REBAR_CHECKOUTS_OUT_DIR:-_build/default/checkouts}/emmap"; do
+        [ -f "$output/ebin/emmap.beam" ] || continue
+        if [ -z "$(find erlang/src -name '*.erl' -newer "$output/doc/chunks/emmap.chunk" 2>&1)" ]; then continue; fi
+        # Without EDoc the shells still print specs. Nothing about documentation may fail somebody's build.
+        erl -noshell -eval '
+            case code:which(edoc_doclet_chunks) of
+                non_existing -> ok;
+                _ ->
+                    [Directory] = init:get_plain_arguments(),
+                    edoc:files(filelib:wildcard("erlang/src/*.erl"),
+                               [{doclet, edoc_doclet_chunks}, {layout, edoc_layout_chunks}, {preprocess, true},
+                                {dir, Directory}])
+            end, halt().' -extra "$output/doc" >/dev/null 2>&1 || true
+    done
+}
+
+case ${1:-} in
+    clean) rm -rf .build "$library" ;;
+    docs) docs ;;
+    name) printf 'emmap-nif-%s-%s\n' "$nif_version" "$(platform)" ;;
+    '')
+        if [ -n "${EMMAP_PREBUILT:-}" ]; then
+            use_prebuilt "$EMMAP_PREBUILT" "EMMAP_PREBUILT is set"
+        elif has_command swift; then
+            build
+        else
+            use_prebuilt priv/prebuilt "there is no 'swift' on the path"
+        fi
+        ;;
+    *) fail "build.sh: unknown command $1" ;;
+esac

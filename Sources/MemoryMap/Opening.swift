@@ -10,6 +10,8 @@ extension File {
   public static func open(
     _ path: UnsafePointer<CChar>, offset: Int, length: Int, options: OpenOptions, memory: RegionMemory
   ) throws(Failure) -> File {
+    // The first page cannot be mapped, and 0 stands for no address.
+    if options.address != 0 && options.pageSize.roundDown(options.address) == 0 { throw .invalid }
     FaultTable.installHandler()
     if options.isAnonymous { return try openAnonymous(offset: offset, length: length, options, memory) }
     let (descriptor, isNew) = try unsafe openDescriptor(path, options)

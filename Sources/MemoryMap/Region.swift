@@ -25,6 +25,12 @@ import Synchronization
       unsafe FaultTable.release(slot)
       throw .system(Int32(truncatingIfNeeded: -address))
     }
+    if mapping.address != 0 && UInt(bitPattern: address) != mapping.address {
+      // Before Linux 4.17 MAP_FIXED_NOREPLACE was no more than a hint.
+      _ = unsafe munmap(base, capacity)
+      unsafe FaultTable.release(slot)
+      throw .system(EEXIST)
+    }
     unsafe slot.pointee.activate(
       base: UInt(bitPattern: address), length: capacity, fileOffset: mapping.fileOffset, page: mapping.page,
       protection: mapping.protection, descriptor: descriptor)
