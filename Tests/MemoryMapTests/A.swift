@@ -1,3 +1,0 @@
-import Testing
-@testable import MemoryMap
-@Test func empty() {}
