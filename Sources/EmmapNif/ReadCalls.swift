@@ -9,6 +9,8 @@ private let smallCount = 64 << 10
 /// microseconds.
 private let inlineLimit = 1 << 20
 
+// Reads return the bare binary; emmap.erl puts `ok` to it, at less cost.
+
 extension Call {
   /// Makes a binary of bytes of the file, copied or, with `direct`, pointing to them.
   @inline(__always)
@@ -57,7 +59,7 @@ enum PRead: NifCall {
         return call.atoms.eof
       }
       do throws(Failure) {
-        return call.ok(try unsafe call.bytes(handle, at: offset, count: count, mayBlock: mayBlock))
+        return try unsafe call.bytes(handle, at: offset, count: count, mayBlock: mayBlock)
       } catch .changed {
         continue
       }
@@ -81,7 +83,7 @@ enum Read: NifCall {
       do throws(Failure) {
         let bytes = try unsafe call.bytes(handle, at: start, count: count, mayBlock: mayBlock)
         // If somebody else has read meanwhile, these bytes are theirs.
-        if unsafe handle.pointee.file.movePosition(from: start, to: start + count) { return call.ok(bytes) }
+        if unsafe handle.pointee.file.movePosition(from: start, to: start &+ count) { return bytes }
       } catch .changed {
         continue
       }
@@ -108,9 +110,9 @@ enum ReadLine: NifCall {
           : try unsafe call.lineWithoutReturn(handle, at: start, line, mayBlock: mayBlock)
         // The end that was found must belong to the bytes that were read, and those to nobody else by now.
         if unsafe handle.pointee.file.writeTicket == ticket
-          && handle.pointee.file.movePosition(from: start, to: start + line.extent)
+          && handle.pointee.file.movePosition(from: start, to: start &+ line.extent)
         {
-          return call.ok(bytes)
+          return bytes
         }
       } catch .changed {
         continue
@@ -124,11 +126,12 @@ extension Call {
   fileprivate func lineWithoutReturn(
     _ handle: UnsafeMutablePointer<Handle>, at start: Int, _ line: File.Line, mayBlock: Bool
   ) throws(Failure) -> Term {
-    let term = unsafe try env.largeBinary(count: line.text + 1) { (target) throws(Failure) in
+    let fill = { (target: UnsafeMutableRawPointer) throws(Failure) in
       try unsafe handle.pointee.file.read(at: start, count: line.text, into: target, mayWait: mayBlock)
       unsafe (target + line.text).storeBytes(of: 0x0A, as: UInt8.self)
     }
-    guard let term else { throw .noMemory }
+    if line.text < smallCount { return unsafe try env.binary(count: line.text &+ 1, fill) }
+    guard let term = unsafe try env.largeBinary(count: line.text &+ 1, fill) else { throw .noMemory }
     return term
   }
 }

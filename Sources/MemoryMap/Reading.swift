@@ -55,6 +55,15 @@ extension File {
   func withBytes<R>(
     at offset: Int, count: Int, _ body: (UnsafeMutableRawPointer) -> R
   ) throws(Failure) -> R {
+    unsafe try withBytes(at: offset, upTo: count) { unsafe (body($0), count) }
+  }
+
+  /// The same for a body that may stop early: it also returns how many of the bytes it has touched. What lies behind
+  /// them may have faulted.
+  @inline(__always)
+  func withBytes<R>(
+    at offset: Int, upTo count: Int, _ body: (UnsafeMutableRawPointer) -> (R, touched: Int)
+  ) throws(Failure) -> R {
     while true {
       let generation = self.generation.load(ordering: .acquiring)
       if generation < 0 { throw .closed }
@@ -62,11 +71,11 @@ extension File {
       let region = unsafe self.region
       // SAFETY: offset and count lie within the length, and the region is at least as long.
       let start = unsafe address(region, offset)
-      let result = unsafe body(start)
+      let (result, touched) = unsafe body(start)
       // Acquiring: the checks come after the access.
       atomicMemoryFence(ordering: .acquiring)
       if self.generation.load(ordering: .relaxed) != generation { continue }
-      if unsafe region.pointee.mayHaveFaulted(below: start + count) { try unsafe check(region, start, count) }
+      if unsafe region.pointee.mayHaveFaulted(below: start + touched) { try unsafe check(region, start, touched) }
       return result
     }
   }
@@ -125,20 +134,21 @@ extension File {
     public let hasNewline: Bool
 
     /// Whether the newline follows the text at once, or there is none: the line can be given out as it stands.
-    public var isPlain: Bool { text + (hasNewline ? 1 : 0) == extent }
+    public var isPlain: Bool { text &+ (hasNewline ? 1 : 0) == extent }
   }
 
   /// Finds the line that starts at `offset`, looking at `limit` bytes at most. Nil at the end of the file; throws
   /// `wouldWait` if the line does not end within the limit.
+  @inline(__always)
   public func line(at offset: Int, limit: Int) throws(Failure) -> Line? {
     guard let rest = try available(at: offset, count: .max) else { return nil }
     let count = min(rest, limit)
-    let found = unsafe try withBytes(at: offset, count: count) { start -> Line? in
-      guard let end = unsafe memchr(start, 0x0A, count) else { return nil }
-      let extent = unsafe end - start + 1
+    let found = unsafe try withBytes(at: offset, upTo: count) { start -> (Line?, touched: Int) in
+      guard let end = unsafe memchr(start, 0x0A, count) else { return (nil, count) }
+      let extent = unsafe UnsafeRawPointer(end) - UnsafeRawPointer(start) &+ 1
       // SAFETY: of the bytes of the line, extent of them, this is the last but one.
-      let hasReturn = unsafe extent > 1 && start.load(fromByteOffset: extent - 2, as: UInt8.self) == 0x0D
-      return Line(extent: extent, text: extent - (hasReturn ? 2 : 1), hasNewline: true)
+      let hasReturn = unsafe extent > 1 && start.load(fromByteOffset: extent &- 2, as: UInt8.self) == 0x0D
+      return (Line(extent: extent, text: extent &- (hasReturn ? 2 : 1), hasNewline: true), extent)
     }
     if let found { return found }
     if count < rest { throw .wouldWait }

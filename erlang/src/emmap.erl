@@ -334,18 +334,30 @@ info(File) -> ?badarg([File], badarg).
 
 %% @doc Reads up to `Count' bytes from the position and moves it behind them. `eof' at the end.
 -spec read(mmap_file(), Count :: non_neg_integer()) -> {ok, binary() | resource()} | eof | {error, reason()}.
-read(?handle(Resource), Count) -> read_nif(Resource, Count);
+read(?handle(Resource), Count) ->
+    case read_nif(Resource, Count) of
+        Bytes when is_binary(Bytes) -> {ok, Bytes};
+        Other -> Other
+    end;
 read(_, _) -> {error, badarg}.
 
 %% @doc Reads a line from the position, with its newline; `\r\n' comes as `\n'. `eof' at the end.
 -spec read_line(mmap_file()) -> {ok, binary() | resource()} | eof | {error, reason()}.
-read_line(?handle(Resource)) -> read_line_nif(Resource);
+read_line(?handle(Resource)) ->
+    case read_line_nif(Resource) of
+        Bytes when is_binary(Bytes) -> {ok, Bytes};
+        Other -> Other
+    end;
 read_line(_) -> {error, badarg}.
 
 %% @doc Reads up to `Count' bytes from the byte `Offset'. `eof' at or past the end, and for no bytes.
 -spec pread(mmap_file(), Offset :: non_neg_integer(), Count :: non_neg_integer()) ->
           {ok, binary() | resource()} | eof | {error, reason()}.
-pread(?handle(Resource), Offset, Count) -> pread_nif(Resource, Offset, Count);
+pread(?handle(Resource), Offset, Count) ->
+    case pread_nif(Resource, Offset, Count) of
+        Bytes when is_binary(Bytes) -> {ok, Bytes};
+        Other -> Other
+    end;
 pread(_, _, _) -> {error, badarg}.
 
 %% @doc Does a list of reads. An error ends it.
@@ -357,7 +369,7 @@ pread(_, _) -> {error, badarg}.
 pread_list(_, [], Done) -> {ok, lists:reverse(Done)};
 pread_list(Resource, [{Offset, Count} | Rest], Done) ->
     case pread_nif(Resource, Offset, Count) of
-        {ok, Bytes} -> pread_list(Resource, Rest, [Bytes | Done]);
+        Bytes when is_binary(Bytes) -> pread_list(Resource, Rest, [Bytes | Done]);
         eof -> pread_list(Resource, Rest, [eof | Done]);
         Error -> Error
     end;
