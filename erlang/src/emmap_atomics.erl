@@ -2,11 +2,11 @@
 
 %% @doc `atomics' in a file: the same functions, and the values outlive the node.
 %%
-%% Arrays of 64-bit integers, signed or unsigned, that all who have the file open may change at the same time: processes,
-%% nodes, other programs. As with `atomics', indexes begin at 1, every operation is sequentially consistent, results wrap
-%% around, and wrong arguments raise what they raise there. The differences: {@link open/3} takes a file; the array of a
-%% closed file is a wrong argument; and if the words cannot be reached any more, operations raise the reason (`truncated'
-%% when somebody has cut the file short).
+%% Arrays of 64-bit integers, signed or unsigned, that all who have the file open may change at the same time:
+%% processes, nodes, other programs. As with `atomics', indexes begin at 1, every operation is sequentially consistent,
+%% results wrap around, and wrong arguments raise what they raise there. The differences: {@link open/3} takes a file;
+%% the array of a closed file is a wrong argument; and if the words cannot be reached any more, operations raise the
+%% reason (`truncated' when somebody has cut the file short).
 %%
 %% The file is one of counters, as `emmap:open_counters/2' opens it. It does not say whether its words are signed: that
 %% is how they are looked at.

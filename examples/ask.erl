@@ -1,0 +1,52 @@
+%% Copyright 2026 the emmap authors. Licensed under the Apache License, Version 2.0.
+%%
+%% Talks with another VM, the Elixir one of answer.exs, through shared memory: no sockets, no distribution. In two
+%% terminals, in any order:
+%%
+%%     ERL_LIBS=_build/default/lib elixir examples/answer.exs /dev/shm/mailbox
+%%     ERL_LIBS=_build/default/lib escript examples/ask.erl /dev/shm/mailbox hello world
+%%
+%% The memory, in bytes:
+%%
+%%     0        8          16         24                4096
+%%     | turn   | length   | messages | text ...        |
+%%
+%% The turn, an atomic word, says whose the text is: 0 nobody's, 1 the answerer's, 2 the asker's, 3 the talk is over.
+%% Who changes it has written the text and its length before, and atomic operations are sequentially consistent: who
+%% sees the change sees the text, too.
+-module(ask).
+-mode(compile).
+
+-export([main/1]).
+
+-define(SIZE, 4096).
+-define(TURN, 0).
+-define(LENGTH, 8).
+-define(MESSAGES, 16).
+-define(TEXT, 24).
+
+main([File | Questions]) ->
+    ok = io:setopts([{encoding, unicode}]),
+    {ok, Memory} = emmap:open(File, 0, ?SIZE, [create, read, write, shared, fixed_size]),
+    [io:format("~ts -> ~ts~n", [Question, ask(Memory, Question)]) || Question <- Questions],
+    ok = emmap:patomic_write(Memory, ?TURN, 3),
+    io:format("~b messages~n", [emmap:patomic_read(Memory, ?MESSAGES)]),
+    ok = emmap:close(Memory),
+    ok = file:delete(File).
+
+ask(Memory, Question) ->
+    Text = unicode:characters_to_binary(Question),
+    ok = emmap:pwrite(Memory, ?TEXT, Text),
+    ok = emmap:patomic_write(Memory, ?LENGTH, byte_size(Text)),
+    _ = emmap:patomic(Memory, ?MESSAGES, add, 1),
+    ok = emmap:patomic_write(Memory, ?TURN, 1),
+    wait(Memory, 2),
+    {ok, Answer} = emmap:pread(Memory, ?TEXT, emmap:patomic_read(Memory, ?LENGTH)),
+    Answer.
+
+%% Memory wakes nobody up: look until the turn has come, and let others run meanwhile.
+wait(Memory, Turn) ->
+    case emmap:patomic_read(Memory, ?TURN) of
+        Turn -> ok;
+        _ -> erlang:yield(), wait(Memory, Turn)
+    end.

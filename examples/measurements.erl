@@ -1,0 +1,39 @@
+%% Copyright 2026 the emmap authors. Licensed under the Apache License, Version 2.0.
+%%
+%% Reads what the C program measurements.c wrote, as it lies in the file: each struct is one binary pattern.
+%%
+%%     ERL_LIBS=_build/default/lib escript examples/measurements.erl /tmp/measurements.bin
+%%
+%% The layout, in bytes, as the C ABI of x86-64 has it: little-endian, each member aligned to its own size, gaps (--)
+%% of any content.
+%%
+%%     header        0        4         6     8       12
+%%                   | "MEAS" | version | --  | count |
+%%     measurement   0        1         8       16      18     24      32
+%%                   | sensor | --      | value | error | unit | time  |
+-module(measurements).
+-mode(compile).
+
+-export([read/1, main/1]).
+
+-define(HEADER, 12).
+-define(MEASUREMENT, 32).
+
+-spec read(file:name_all()) -> [{Sensor :: byte(), float(), Unit :: binary(), Error :: integer(), Time :: integer()}].
+read(File) ->
+    {ok, Map} = emmap:open(File, [read, shared]),
+    try
+        {ok, <<"MEAS", 2:16/little, _:16, Count:32/little>>} = emmap:pread(Map, 0, ?HEADER),
+        [measurement(Map, Number) || Number <- lists:seq(0, Count - 1)]
+    after
+        ok = emmap:close(Map)
+    end.
+
+measurement(Map, Number) ->
+    {ok, <<Sensor, _:7/binary, Value:64/float-little, Error:16/signed-little, Unit:6/binary, Time:64/signed-little>>} =
+        emmap:pread(Map, ?HEADER + Number * ?MEASUREMENT, ?MEASUREMENT),
+    {Sensor, Value, hd(binary:split(Unit, <<0>>)), Error, Time}.
+
+main([File]) ->
+    [io:format("~b: sensor ~b: ~.1f ~s (~b)~n", [Time, Sensor, Value, Unit, Error])
+     || {Sensor, Value, Unit, Error, Time} <- read(File)].

@@ -1,0 +1,51 @@
+%% Copyright 2026 the emmap authors. Licensed under the Apache License, Version 2.0.
+%%
+%% Counts a word in a text of any size, larger than the heap that the searching process may have and larger than the
+%% memory that the VM may have: a `direct' binary is the file's own pages, of which nothing is on a heap.
+%%
+%%     ERL_LIBS=_build/default/lib escript examples/search.erl TEXT WORD
+-module(search).
+-mode(compile).
+
+-export([count/2, main/1]).
+
+%% In words of 8 bytes: 4 MB.
+-define(MAX_HEAP, 524288).
+%% What is searched at once, in bytes. The places found in it do lie on the heap: 5 words each, one a byte at most.
+-define(WINDOW, 1024).
+
+%% How often Word is in the file, and how many bytes the file has. Runs in a process that is killed if its heap grows
+%% past 4 MB.
+-spec count(file:name_all(), binary()) -> {non_neg_integer(), non_neg_integer()}.
+count(File, Word) ->
+    Limit = #{size => ?MAX_HEAP, kill => true, error_logger => false},
+    {Pid, Monitor} = spawn_opt(fun() -> exit({found, search(File, Word)}) end, [monitor, {max_heap_size, Limit}]),
+    receive
+        {'DOWN', Monitor, process, Pid, {found, Found}} -> Found;
+        {'DOWN', Monitor, process, Pid, Reason} -> exit(Reason)
+    end.
+
+search(File, Word) ->
+    {ok, Map} = emmap:open(File, [read, shared, direct]),
+    ok = emmap:advise(Map, 0, 0, sequential),
+    #{size := Size} = emmap:info(Map),
+    {ok, Text} = emmap:pread(Map, 0, Size),
+    Count = search(Text, binary:compile_pattern(Word), byte_size(Word), 0, 0),
+    ok = emmap:close(Map),
+    {Count, Size}.
+
+%% Goes on behind the last place found: a word across the border of two windows is in the next one.
+search(Text, _, Length, From, Count) when byte_size(Text) - From < Length -> Count;
+search(Text, Pattern, Length, From, Count) ->
+    Window = min(?WINDOW + Length, byte_size(Text) - From),
+    case binary:matches(Text, Pattern, [{scope, {From, Window}}]) of
+        [] -> search(Text, Pattern, Length, From + Window - Length + 1, Count);
+        Places ->
+            {Last, _} = lists:last(Places),
+            Next = max(Last + Length, From + Window - Length + 1),
+            search(Text, Pattern, Length, Next, Count + length(Places))
+    end.
+
+main([File, Word]) ->
+    {Count, Size} = count(File, unicode:characters_to_binary(Word)),
+    io:format("~b times in ~b bytes, by a VM of ~b MB~n", [Count, Size, erlang:memory(total) bsr 20]).
