@@ -24,7 +24,7 @@ let package = Package(
     .target(name: "MemoryMap", dependencies: ["CSystem"], swiftSettings: settings),
     .target(name: "ErlNif", dependencies: ["CErlNif"], swiftSettings: settings + [erlangHeaders]),
     .target(
-      name: "EmmapNif", dependencies: ["MemoryMap", "ErlNif"],
+      name: "EmmapNif", dependencies: ["MemoryMap", "ErlNif", "CSystem"],
       exclude: ["exports.map"], swiftSettings: settings + [erlangHeaders],
       linkerSettings: [
         .unsafeFlags([

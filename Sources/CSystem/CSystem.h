@@ -18,7 +18,8 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
-#include <sys/statvfs.h>
+#include <sys/uio.h>
+#include <sys/vfs.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -70,11 +71,22 @@ static inline void sys_futex_wake_all(const void *word) {
   syscall(SYS_futex, word, FUTEX_WAKE_PRIVATE, INT_MAX, NULL, NULL, 0);
 }
 
-static inline int sys_fallocate_keeping_size(int fd, off_t offset, off_t length) {
-  return (int)syscall(SYS_fallocate, fd, 1 /* FALLOC_FL_KEEP_SIZE */, offset, length);
+// Of the modes of fallocate(2): 0, which makes the file longer where needed, or FALLOC_FL_KEEP_SIZE.
+static const int sys_keep_size = 1;
+static inline int sys_fallocate(int fd, int mode, off_t offset, off_t length) {
+  return (int)syscall(SYS_fallocate, fd, mode, offset, length);
 }
 static inline int sys_start_writeback(int fd, off_t offset, off_t length) {
   return (int)syscall(SYS_sync_file_range, fd, offset, length, 2 /* SYNC_FILE_RANGE_WRITE */);
+}
+
+static inline void sys_yield(void) { syscall(SYS_sched_yield); }
+
+// Whether the file system of a descriptor has no room for anybody but root. A system call, so that a signal handler
+// may make it.
+static inline _Bool sys_is_full(int fd) {
+  struct statfs status;
+  return syscall(SYS_fstatfs, fd, &status) == 0 && status.f_bavail == 0;
 }
 
 static inline void sys_pause(void) {
@@ -111,6 +123,14 @@ static inline int sys_install_handler(int signal, sys_signal_handler handler, st
   action.sa_sigaction = handler;
   action.sa_flags = SA_SIGINFO | SA_ONSTACK;
   return sigaction(signal, &action, previous);
+}
+// A signal whose default action ends the process, and that a system call also reports as an error.
+static inline void sys_ignore_by_default(int signal) {
+  struct sigaction action;
+  if (sigaction(signal, NULL, &action) == 0 && !(action.sa_flags & SA_SIGINFO) && action.sa_handler == SIG_DFL) {
+    action.sa_handler = SIG_IGN;
+    sigaction(signal, &action, NULL);
+  }
 }
 // Does what the process would have done without us: calls the handler that was there before, or restores the default
 // action. A fault then happens again on return and ends the process; a signal that somebody sent is raised again.

@@ -6,7 +6,7 @@ struct Atoms {
   var bof, cur, `true`, `false`: Term
   var add, sub, band, bor, bxor, xchg: Term
   var normal, random, sequential, willNeed, dontNeed, noReuse: Term
-  var closed, truncated, fixedSize, tooShort: Term
+  var closed, truncated, fixedSize, tooShort, notSupported: Term
   var misaligned, outOfRange, readOnly: Term
   var double: Term
 
@@ -35,6 +35,7 @@ struct Atoms {
     truncated = env.atom("truncated")
     fixedSize = env.atom("fixed_size")
     tooShort = env.atom("too_short")
+    notSupported = env.atom("eopnotsupp")
     misaligned = env.atom("misaligned")
     outOfRange = env.atom("out_of_range")
     readOnly = env.atom("read_only")

@@ -79,6 +79,12 @@ func perform<C: NifCall>(
   @inline(never)
   private func notAnOffset(_ index: Int) -> Failure { env.isNumber(self[index]) ? .invalid : .badArgument }
 
+  /// A place and a number of bytes, by the rules of raw files: a wrong kind of argument comes before a wrong number.
+  func range(_ offset: Int, _ count: Int) throws(Failure) -> (offset: Int, count: Int) {
+    guard env.isNumber(self[offset]), env.isNumber(self[count]) else { throw .badArgument }
+    return (try self.offset(offset), try self.offset(count))
+  }
+
   /// A number of bytes to read, by the rules of raw files.
   @inline(__always)
   func count(_ index: Int) throws(Failure) -> Int {

@@ -1,3 +1,4 @@
+import CSystem
 import ErlNif
 import MemoryMap
 
@@ -6,6 +7,8 @@ extension Call {
   /// The atom that stands for a failure.
   func reason(_ failure: Failure) -> Term {
     switch failure {
+    // The name that mmap(2) and the contract give it; the VM's own, enotsup, is the same number.
+    case .system(EOPNOTSUPP): atoms.notSupported
     case .system(let errno): env.atom(errno: errno)
     case .closed: atoms.closed
     case .truncated, .changed: atoms.truncated

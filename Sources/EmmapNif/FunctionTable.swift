@@ -15,6 +15,7 @@ let functionTable: [NifRow] = unsafe [
   NifRow("sync_range_nif", 3, .dirtyIO, SyncRange.blocking),
   NifRow("flush_nif", 1, .dirtyIO, Flush.blocking),
   NifRow("advise_nif", 4, .dirtyIO, Advise.blocking),
+  NifRow("pwritev_nif", 3, .dirtyIO, PWriteVector.blocking),
   // Copies: here while small and in memory.
   NifRow("pread_nif", 3, .normal) { unsafe perform(PRead.self, $0, $1, $2, mayBlock: false) },
   unsafe NifRow("read_nif", 2, .normal) { unsafe perform(Read.self, $0, $1, $2, mayBlock: false) },

@@ -5,6 +5,8 @@ import MemoryMap
 /// Up to how many bytes a call does not ask whether they are in memory: asking about 64 KiB costs a quarter of copying
 /// them.
 private let smallCount = 64 << 10
+/// How many bytes are a hundredth of a time slice.
+private let bytesPerPercent = 32 << 10
 /// Beyond how many bytes it moves to a dirty scheduler anyway: copying 1 MiB into fresh memory takes some 100
 /// microseconds.
 private let inlineLimit = 1 << 20
@@ -22,6 +24,7 @@ extension Call {
       return unsafe env.binary(of: region, start, count: count)
     }
     if count > smallCount { return try unsafe manyBytes(handle, at: offset, count: count, mayBlock: mayBlock) }
+    if count >= bytesPerPercent { env.consumeTimeslice(percent: count / bytesPerPercent) }
     return unsafe try env.binary(count: count) { (target) throws(Failure) in
       try unsafe handle.pointee.file.read(at: offset, count: count, into: target, mayWait: mayBlock)
     }
@@ -33,7 +36,7 @@ extension Call {
   ) throws(Failure) -> Term {
     if !mayBlock {
       if unsafe count > inlineLimit || !handle.pointee.file.isResident(at: offset, count: count) { throw .wouldWait }
-      env.consumeTimeslice(percent: count / (inlineLimit / 20))
+      env.consumeTimeslice(percent: count / bytesPerPercent)
     }
     // However many were asked for, no more are allocated than the file has.
     let term = unsafe try env.largeBinary(count: count) { (target) throws(Failure) in
@@ -52,8 +55,14 @@ enum PRead: NifCall {
   @inline(__always)
   static func run(_ call: Call, mayBlock: Bool) throws(Failure) -> Term {
     let handle = try unsafe call.handle()
+    // As raw files do: a wrong kind of argument comes before a wrong number.
+    let count: Int
+    do throws(Failure) {
+      count = try call.count(2)
+    } catch {
+      throw call.env.isNumber(call[1]) ? error : .badArgument
+    }
     let offset = try call.offset(1)
-    let count = try call.count(2)
     while true {
       guard let count = try unsafe handle.pointee.file.available(at: offset, count: count) else {
         return call.atoms.eof

@@ -47,7 +47,8 @@ enum Allocate: NifCall {
 
   static func run(_ call: Call, mayBlock: Bool) throws(Failure) -> Term {
     let handle = try unsafe call.handle()
-    try unsafe handle.pointee.file.allocate(at: try call.offset(1), count: try call.offset(2))
+    let range = try call.range(1, 2)
+    try unsafe handle.pointee.file.allocate(at: range.offset, count: range.count)
     return call.atoms.ok
   }
 }

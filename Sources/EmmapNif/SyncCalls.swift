@@ -54,7 +54,7 @@ enum Advise: NifCall {
 
   static func run(_ call: Call, mayBlock: Bool) throws(Failure) -> Term {
     let handle = try unsafe call.handle()
-    let (offset, count, atoms) = (try call.offset(1), try call.offset(2), call.atoms)
+    let ((offset, count), atoms) = (try call.range(1, 2), call.atoms)
     let advice: File.Advice
     switch call[3] {
     case atoms.normal: advice = .normal

@@ -1,22 +1,39 @@
 import CErlNif
+import CSystem
 import ErlNif
 import MemoryMap
 
 /// Beyond how many bytes a write moves to a dirty scheduler: at a gigabyte a second, which is what a write into pages
 /// that must first be made costs, this is a quarter of a millisecond.
 private let inlineLimit = 256 << 10
+/// From how many bytes up a write is charged to the process, and how many are a hundredth of its time slice.
+private let chargeFrom = 4 << 10
+private let bytesPerPercent = 16 << 10
 
 extension Call {
-  /// The bytes to write, unless there are too many to write here.
+  /// Decides where `count` bytes are written.
   @inline(__always)
-  fileprivate func bytesToWrite(_ index: Int, mayBlock: Bool) throws(Failure) -> UnsafeRawBufferPointer {
-    let bytes = try unsafe bytes(index)
-    if bytes.count > inlineLimit && !mayBlock { throw .wouldWait }
-    return unsafe bytes
+  fileprivate func schedule(_ count: Int, mayBlock: Bool) throws(Failure) {
+    if count < chargeFrom || mayBlock { return }
+    if count > inlineLimit { throw .wouldWait }
+    env.consumeTimeslice(percent: count / bytesPerPercent)
+  }
+
+  /// The pieces to write: one binary, or a list of them.
+  fileprivate func pieces(
+    _ index: Int, _ body: (UnsafeBufferPointer<iovec>) throws(Failure) -> Void
+  ) throws(Failure) {
+    if let bytes = unsafe env.bytes(self[index]) {
+      return try unsafe File.withPiece(bytes, body)
+    }
+    guard let vector = unsafe env.vector(self[index]) else { throw .badArgument }
+    // SAFETY: SysIOVec is struct iovec under the VM's own name.
+    let start = unsafe UnsafeRawPointer(vector.baseAddress)?.assumingMemoryBound(to: iovec.self)
+    try unsafe body(UnsafeBufferPointer(start: start, count: vector.count))
   }
 }
 
-/// `pwrite_nif(Handle, Offset, Bytes)`
+/// `pwrite_nif(Handle, Offset, Binary)`
 enum PWrite: NifCall {
   static var name: StaticString { "pwrite_nif" }
   static var blocking: NifFunction { { unsafe perform(PWrite.self, $0, $1, $2, mayBlock: true) } }
@@ -25,21 +42,43 @@ enum PWrite: NifCall {
   static func run(_ call: Call, mayBlock: Bool) throws(Failure) -> Term {
     let handle = try unsafe call.handle()
     let offset = try call.offset(1)
-    let bytes = try unsafe call.bytesToWrite(2, mayBlock: mayBlock)
+    let bytes = try unsafe call.bytes(2)
+    try call.schedule(bytes.count, mayBlock: mayBlock)
     try unsafe handle.pointee.file.write(bytes, at: offset, mayBlock: mayBlock)
     return call.atoms.ok
   }
 }
 
-/// `write_nif(Handle, Bytes)`
+/// `pwritev_nif(Handle, Offset, [Binary])`: for data too large to be made one binary.
+enum PWriteVector: NifCall {
+  static var name: StaticString { "pwritev_nif" }
+  static var blocking: NifFunction { { unsafe perform(PWriteVector.self, $0, $1, $2, mayBlock: true) } }
+
+  static func run(_ call: Call, mayBlock: Bool) throws(Failure) -> Term {
+    let handle = try unsafe call.handle()
+    let offset = try call.offset(1)
+    try unsafe call.pieces(2) { (pieces) throws(Failure) in
+      try unsafe handle.pointee.file.write(pieces, at: offset, mayBlock: mayBlock)
+    }
+    return call.atoms.ok
+  }
+}
+
+/// `write_nif(Handle, Binary | [Binary])`
 enum Write: NifCall {
   static var name: StaticString { "write_nif" }
   static var blocking: NifFunction { { unsafe perform(Write.self, $0, $1, $2, mayBlock: true) } }
 
   static func run(_ call: Call, mayBlock: Bool) throws(Failure) -> Term {
     let handle = try unsafe call.handle()
-    let bytes = try unsafe call.bytesToWrite(1, mayBlock: mayBlock)
-    try unsafe handle.pointee.file.write(bytes, mayBlock: mayBlock)
+    if let bytes = unsafe call.env.bytes(call[1]) {
+      try call.schedule(bytes.count, mayBlock: mayBlock)
+    } else if !mayBlock {
+      throw .wouldWait
+    }
+    try unsafe call.pieces(1) { (pieces) throws(Failure) in
+      try unsafe handle.pointee.file.write(pieces, mayBlock: mayBlock)
+    }
     return call.atoms.ok
   }
 }

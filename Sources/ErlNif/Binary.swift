@@ -27,6 +27,18 @@ extension Environment {
     return unsafe Term(enif_make_binary(raw, &binary))
   }
 
+  /// The binaries of a list, for as long as the call lasts; nil if it is no list of binaries.
+  public func vector(_ list: Term) -> UnsafeBufferPointer<SysIOVec>? {
+    var length: UInt32 = 0
+    guard unsafe enif_get_list_length(raw, list.raw, &length) != 0 else { return nil }
+    var tail: ERL_NIF_TERM = 0
+    var vector: UnsafeMutablePointer<ErlNifIOVec>? = nil
+    guard unsafe enif_inspect_iovec(raw, Int(length), list.raw, &tail, &vector) != 0, let vector = unsafe vector else {
+      return nil
+    }
+    return unsafe UnsafeBufferPointer(start: vector.pointee.iov, count: Int(vector.pointee.iovcnt))
+  }
+
   /// The bytes of a binary, for as long as the call lasts.
   @inline(__always)
   public func bytes(_ term: Term) -> UnsafeRawBufferPointer? {

@@ -26,15 +26,21 @@ import Synchronization
   private let low = Atomic<UInt>(.max)
   private let high = Atomic<UInt>(0)
   private let tail = Atomic<UInt>(.max)
+  /// A page with the bounds of the holes, from and to in turn; mapped with the first hole, or 0.
+  private let holes = Atomic<UInt>(0)
   private let holeCount = Atomic<Int>(0)
-  /// From and to of each hole, in turn.
-  private let holes = InlineArray<16, Atomic<UInt>> { _ in Atomic(0) }
+  /// Whether the disk was full when the last hole came up.
+  private let isFull = Atomic<Bool>(false)
+  /// Faults in a row that were answered with another try.
+  private let retries = Atomic<Int>(0)
   /// The next slot in the list of free ones, or of those whose regions are to be unmapped.
   let next = unsafe Atomic<UnsafeMutableRawPointer?>(nil)
 
   private static var active: Int { 1 }
   private static var locked: Int { 2 }
   private static var one: Int { 4 }
+  private static var holesBytes: Int { 4096 }
+  private static var maximumHoles: Int { holesBytes / (2 * MemoryLayout<UInt>.stride) }
 
   // MARK: The region's side
 
@@ -55,6 +61,7 @@ import Synchronization
 
   /// Hides the region from the handler; to be called before it is unmapped, when nobody can reach it any more.
   func deactivate() {
+    forgetFaults()
     _ = state.bitwiseAnd(~Self.active, ordering: .releasing)
   }
 
@@ -66,15 +73,15 @@ import Synchronization
   @inline(__always)
   func mayReach(_ end: UInt) -> Bool { low.load(ordering: .relaxed) < end }
 
-  /// Tells what is wrong with the bytes `from ..< to`, if anything: `truncated`, or EIO for a hole, whose precise
-  /// reason is for the caller to find out.
+  /// Tells what is wrong with the bytes `from ..< to`, if anything: `truncated`; ENOSPC for a hole on a full disk; EIO
+  /// for another one, whose precise reason is for the caller to find out.
   func fault(from: UInt, to: UInt) -> Failure? {
     guard mayReach(to), from < to else { return nil }
     return withLock { () -> Failure? in
       if to > tail.load(ordering: .relaxed) { return .truncated }
       for index in 0..<holeCount.load(ordering: .relaxed)
       where from < hole(index).to && to > hole(index).from {
-        return .system(EIO)
+        return .system(isFull.load(ordering: .relaxed) ? ENOSPC : EIO)
       }
       return nil
     }
@@ -110,10 +117,11 @@ import Synchronization
     withLock { descriptor.store(-1, ordering: .relaxed) }
   }
 
-  // MARK: The handler's side. Nothing here may call anything but fstat and mmap.
+  // MARK: The handler's side. Nothing here may call anything but system calls.
 
   /// Tells whether the slot's region holds the address; if so, the slot is locked.
   func lockIfHolding(_ address: UInt) -> Bool {
+    var spins = 0
     while true {
       // Acquiring: the region's description is at least as new as this state.
       let seen = state.load(ordering: .acquiring)
@@ -126,8 +134,14 @@ import Synchronization
       {
         return true
       }
-      sys_pause()
+      spins = Self.wait(spins)
     }
+  }
+
+  /// Waits a little for the lock, and lets its holder run if it must be off the processor.
+  private static func wait(_ spins: Int) -> Int {
+    if spins < 64 { sys_pause() } else { sys_yield() }
+    return spins &+ 1
   }
 
   /// Puts anonymous memory, which reads as zeroes, in the place of the page at `address` and of whatever else cannot
@@ -137,23 +151,26 @@ import Synchronization
     let pageBytes = UInt(pageBytes.load(ordering: .relaxed))
     let page = address & ~(pageBytes &- 1)
     if page >= tail.load(ordering: .relaxed) { return true }
-    let end = base.load(ordering: .relaxed) &+ UInt(mappedLength)
-    if let fileEnd = fileEnd(pageBytes), page >= fileEnd {
-      tail.store(fileEnd, ordering: .relaxed)
-      mark(fileEnd, end)
-      if replace(fileEnd, end) { return true }
-    } else {
-      for index in 0..<holeCount.load(ordering: .relaxed) where page >= hole(index).from && page < hole(index).to {
+    let start = base.load(ordering: .relaxed)
+    let end = start &+ UInt(mappedLength)
+    if let fileEnd = fileEnd(pageBytes) {
+      if page >= fileEnd {
+        tail.store(fileEnd, ordering: .relaxed)
+        if replace(fileEnd, end) { return true }
+      } else if retries.load(ordering: .relaxed) < 3 {
+        // The file may have ended before the page when the instruction ran, and have grown since.
+        retries.store(retries.load(ordering: .relaxed) &+ 1, ordering: .relaxed)
         return true
       }
-      let (from, to) = addHole(page, page &+ pageBytes)
-      mark(from, to)
-      if replace(from, to) { return true }
     }
-    // Splitting a mapping can fail where replacing it whole does not: vm.max_map_count.
-    let start = base.load(ordering: .relaxed)
+    retries.store(0, ordering: .relaxed)
+    for index in 0..<holeCount.load(ordering: .relaxed) where page >= hole(index).from && page < hole(index).to {
+      return true
+    }
+    isFull.store(sys_is_full(descriptor.load(ordering: .relaxed)), ordering: .relaxed)
+    if let (from, to) = addHole(page, page &+ pageBytes), replace(from, to) { return true }
+    // Replacing a mapping whole takes no more of them than there were.
     tail.store(start, ordering: .relaxed)
-    mark(start, end)
     return replace(start, end)
   }
 
@@ -169,8 +186,14 @@ import Synchronization
   }
 
   /// Adds a range to the holes and returns what is to be replaced for it: more than the range where no place was left
-  /// and it was joined with the nearest hole.
-  private func addHole(_ from: UInt, _ to: UInt) -> (from: UInt, to: UInt) {
+  /// and it was joined with the nearest hole. Nil if there is no memory to note it in.
+  private func addHole(_ from: UInt, _ to: UInt) -> (from: UInt, to: UInt)? {
+    if holes.load(ordering: .relaxed) == 0 {
+      let flags = sys_map_private | sys_map_anonymous
+      let page = sys_mmap(0, Self.holesBytes, PROT_READ | PROT_WRITE, flags, -1, 0)
+      if page <= 0 { return nil }
+      holes.store(UInt(bitPattern: page), ordering: .relaxed)
+    }
     let count = holeCount.load(ordering: .relaxed)
     var nearest = 0
     var distance = UInt.max
@@ -179,7 +202,7 @@ import Synchronization
       let between = from >= other.to ? from &- other.to : other.from &- to
       if between < distance { (nearest, distance) = (index, between) }
     }
-    if distance != 0 && count &* 2 < holes.count {
+    if distance != 0 && count < Self.maximumHoles {
       setHole(count, from, to)
       holeCount.store(count &+ 1, ordering: .relaxed)
       return (from, to)
@@ -189,31 +212,37 @@ import Synchronization
     return from >= other.to ? (other.to, to) : (from, other.from)
   }
 
-  private func mark(_ from: UInt, _ to: UInt) {
+  /// Marks a range as faulted, and then replaces it. Where the process has as many mappings as it may, some that are
+  /// kept for this are given up.
+  private func replace(_ from: UInt, _ to: UInt) -> Bool {
     high.store(max(to, high.load(ordering: .relaxed)), ordering: .relaxed)
     // Releasing, and before the pages change: see mayReach.
     low.store(min(from, low.load(ordering: .relaxed)), ordering: .releasing)
-  }
-
-  private func replace(_ from: UInt, _ to: UInt) -> Bool {
     let flags = sys_map_fixed | sys_map_private | sys_map_anonymous | sys_map_noreserve
-    return sys_mmap(from, Int(to &- from), protection.load(ordering: .relaxed), flags, -1, 0) > 0
+    let protection = protection.load(ordering: .relaxed)
+    if sys_mmap(from, Int(to &- from), protection, flags, -1, 0) > 0 { return true }
+    return SpareMappings.giveUp() && sys_mmap(from, Int(to &- from), protection, flags, -1, 0) > 0
   }
 
   // MARK: Parts
 
+  // SAFETY, of both: the page is mapped while there are holes, index is below maximumHoles, and the slot is locked.
   private func hole(_ index: Int) -> (from: UInt, to: UInt) {
-    (holes[2 &* index].load(ordering: .relaxed), holes[2 &* index &+ 1].load(ordering: .relaxed))
+    guard let bounds = unsafe UnsafePointer<UInt>(bitPattern: holes.load(ordering: .relaxed)) else { return (0, 0) }
+    return unsafe (bounds[2 &* index], bounds[2 &* index &+ 1])
   }
 
   private func setHole(_ index: Int, _ from: UInt, _ to: UInt) {
-    holes[2 &* index].store(from, ordering: .relaxed)
-    holes[2 &* index &+ 1].store(to, ordering: .relaxed)
+    guard let bounds = unsafe UnsafeMutablePointer<UInt>(bitPattern: holes.load(ordering: .relaxed)) else { return }
+    unsafe bounds[2 &* index] = from
+    unsafe bounds[2 &* index &+ 1] = to
   }
 
   private func forgetFaults() {
     tail.store(.max, ordering: .relaxed)
     holeCount.store(0, ordering: .relaxed)
+    let page = holes.exchange(0, ordering: .relaxed)
+    if page != 0 { _ = unsafe munmap(UnsafeMutableRawPointer(bitPattern: page), Self.holesBytes) }
     high.store(0, ordering: .relaxed)
     low.store(.max, ordering: .relaxed)
   }
@@ -221,6 +250,7 @@ import Synchronization
   private func offset(of address: UInt) -> Int { fileOffset.load(ordering: .relaxed) &+ Int(address &- mappedBase) }
 
   private func withLock<R>(_ body: () -> R) -> R {
+    var spins = 0
     while true {
       let seen = state.load(ordering: .relaxed)
       if seen & Self.locked == 0
@@ -228,7 +258,7 @@ import Synchronization
       {
         break
       }
-      sys_pause()
+      spins = Self.wait(spins)
     }
     defer { unlock() }
     return body()

@@ -73,9 +73,12 @@ enum FaultTable {
 
   /// Installs the handler, once in the life of the process; it is never removed.
   static func installHandler() {
+    SpareMappings.keep()
     let (first, _) = unsafe storage.installed.compareExchange(
       expected: false, desired: true, ordering: .acquiringAndReleasing)
     guard first else { return }
+    // A file that may not grow any further (RLIMIT_FSIZE) is EFBIG, and not the end of the VM.
+    sys_ignore_by_default(SIGXFSZ)
     _ = unsafe sys_install_handler(SIGBUS, { unsafe FaultTable.handleBusError($0, $1, $2) }, &previousHandler)
   }
 

@@ -152,7 +152,8 @@ import Synchronization
   /// Makes sure that the region can hold `length` bytes, mapping a longer one beside it if need be.
   func reserve(_ length: Int, descriptor: Int32) throws(Failure) {
     let (needed, overflow) = length.addingReportingOverflow(slack)
-    if overflow { throw .system(EFBIG) }
+    // No address space holds more, and no file system either but tmpfs.
+    if overflow || needed > 1 << 47 { throw .system(EFBIG) }
     let old = unsafe region
     if unsafe needed <= old.pointee.capacity { return }
     // A mapping at an address of the caller's choice has nowhere else to go.

@@ -128,7 +128,8 @@ extension File {
 
     let mapping = Mapping(options, fileOffset: options.pageSize.roundDown(offset))
     var autoUnlink: AutoUnlink? = nil
-    if options.flags.contains(.autoUnlink) {
+    // A device stays, whoever opens it.
+    if options.flags.contains(.autoUnlink) && isRegular {
       guard let absolute = unsafe absolutePath(path) else { throw .lastError }
       unsafe autoUnlink = AutoUnlink(path: absolute, device: UInt(status.st_dev), inode: UInt(status.st_ino))
     }

@@ -40,20 +40,44 @@ extension File {
     }
   }
 
-  /// Writes at the position and moves it behind what was written. In `lock` mode two writes never get the same place.
-  public func write(_ bytes: UnsafeRawBufferPointer, mayBlock: Bool) throws(Failure) {
+  /// Writes the pieces at the position and moves it behind them. In `lock` mode two writes never get the same place,
+  /// and none is left out between them.
+  public func write(_ pieces: UnsafeBufferPointer<iovec>, mayBlock: Bool) throws(Failure) {
+    let count = unsafe pieces.reduce(0) { unsafe $0 &+ $1.iov_len }
     while true {
       let start = currentPosition
-      let (end, overflow) = start.addingReportingOverflow(bytes.count)
-      if overflow { throw .system(EFBIG) }
-      // Claiming the range first keeps others out of it.
-      guard movePosition(from: start, to: end) else { continue }
+      let (end, overflow) = start.addingReportingOverflow(count)
+      if overflow { throw .invalid }
+      // Claiming the range first keeps others out of it. Whoever has claimed one must not give it up to wait.
+      if mayBlock {
+        guard movePosition(from: start, to: end) else { continue }
+      } else {
+        guard try lockAndClaim(start, end) else { continue }
+      }
+      defer { if !mayBlock && traits.contains(.locked) { data.unlock() } }
       do throws(Failure) {
-        return try unsafe write(bytes, at: start, mayBlock: mayBlock)
+        return mayBlock
+          ? try unsafe write(pieces, at: start, mayBlock: true) : try unsafe copyInside(pieces, count, at: start)
       } catch {
         _ = movePosition(from: end, to: start)
+        if error == .changed { throw .wouldWait }
         throw error
       }
     }
+  }
+
+  /// Moves the position for a write that lies within the mapping, with `data` held in `lock` mode. False, and the lock
+  /// given back, if somebody else has moved it.
+  private func lockAndClaim(_ start: Int, _ end: Int) throws(Failure) -> Bool {
+    guard traits.contains(.writable), !isClosed else { throw .wouldWait }
+    let isLocked = traits.contains(.locked)
+    if isLocked && !data.tryLock() { throw .wouldWait }
+    if fits(start, end &- start, in: length.load(ordering: .acquiring)) {
+      if movePosition(from: start, to: end) { return true }
+      if isLocked { data.unlock(hasWritten: false) }
+      return false
+    }
+    if isLocked { data.unlock(hasWritten: false) }
+    throw .wouldWait
   }
 }

@@ -9,7 +9,10 @@ extension File {
   public func available(at offset: Int, count: Int) throws(Failure) -> Int? {
     let length = self.length.load(ordering: .acquiring)
     if isClosed { throw .closed }
-    return offset < length && count > 0 ? min(count, length &- offset) : nil
+    if offset < length && count > 0 { return min(count, length &- offset) }
+    // As pread(2), which looks at the end of the range first.
+    if offset.addingReportingOverflow(count).overflow { throw .invalid }
+    return nil
   }
 
   /// Copies `count` bytes from `offset` to `target`.
@@ -86,26 +89,27 @@ extension File {
     _ region: UnsafeMutablePointer<Region>, _ start: UnsafeMutableRawPointer, _ count: Int
   ) throws(Failure) {
     guard let failure = unsafe region.pointee.fault(start, count) else { return }
-    guard case .system = failure else { throw failure }
-    throw unsafe unreadableReason(at: start - region.pointee.base + mapping.fileOffset, count)
+    guard failure == .system(EIO) else { throw failure }
+    throw unsafe unreadableReason(at: start - region.pointee.base + mapping.fileOffset)
   }
 
-  /// Finds out why pages within the file could not be had: the device says so when it is read in the ordinary way; if
-  /// it does not, there was no room for them.
-  private func unreadableReason(at fileOffset: Int, _ count: Int) -> Failure {
+  /// Finds out why a page within the file could not be had: the device says so when it is read in the ordinary way, a
+  /// quota when the page is to be allocated. Otherwise the file was too short for the page, and no longer is.
+  private func unreadableReason(at fileOffset: Int) -> Failure {
     do throws(Failure) {
       try descriptor.withDescriptor { (number) throws(Failure) in
         var byte: UInt8 = 0
-        var at = fileOffset
-        while at < fileOffset + count {
-          if unsafe pread(number, &byte, 1, off_t(at)) < 0 { throw .lastError }
-          at = PageSize.system.roundDown(at) + PageSize.system.bytes
+        if unsafe pread(number, &byte, 1, off_t(fileOffset)) < 0 { throw .lastError }
+        if traits.isSuperset(of: [.writable, .shared]) && sys_fallocate(number, sys_keep_size, off_t(fileOffset), 1) != 0
+          && (sys_errno() == EDQUOT || sys_errno() == ENOSPC)
+        {
+          throw .lastError
         }
       }
     } catch {
       return error
     }
-    return .system(ENOSPC)
+    return .truncated
   }
 
   /// The address of bytes for a binary that points to them, and the region to keep alive with it. Takes no lock.
@@ -141,7 +145,7 @@ extension File {
   /// `wouldWait` if the line does not end within the limit.
   @inline(__always)
   public func line(at offset: Int, limit: Int) throws(Failure) -> Line? {
-    guard let rest = try available(at: offset, count: .max) else { return nil }
+    guard let rest = try available(at: offset, count: .max &- offset) else { return nil }
     let count = min(rest, limit)
     let found = unsafe try withBytes(at: offset, upTo: count) { start -> (Line?, touched: Int) in
       guard let end = unsafe memchr(start, 0x0A, count) else { return (nil, count) }

@@ -6,9 +6,9 @@ extension File {
   public var size: Int { length.load(ordering: .acquiring) }
 
   /// Sets the length of the file so that the handle has `size` bytes; nil doubles it, by no more than the step that
-  /// the handle was opened with. Returns the new size. May block.
+  /// the handle was opened with, or makes an empty one a page long. Returns the new size. May block.
   public func resize(to size: Int?) throws(Failure) -> Int {
-    try changeLength { old in size ?? old + Self.stride(from: old, maximumStep: maximumStep) }
+    try changeLength { old in size ?? old + min(old > 0 ? old : mapping.page.bytes, maximumStep) }
   }
 
   /// Cuts the file at the position, or fills it with zeroes up to there. May block.
@@ -17,37 +17,48 @@ extension File {
   }
 
   private func changeLength(_ newLength: (Int) -> Int) throws(Failure) -> Int {
-    try structure.withLock { () throws(Failure) in
-      if isClosed { throw .closed }
-      guard traits.contains(.writable) else { throw .invalid }
-      guard traits.contains(.growable) else { throw .fixedSize }
-      return try descriptor.withDescriptor { (number) throws(Failure) in
-        let old = length.load(ordering: .relaxed)
-        let new = newLength(old)
-        guard new >= 0 else { throw .invalid }
-        guard new <= Int.max - mapping.fileOffset - slack else { throw .system(EFBIG) }
-        if new > old {
-          try prepareToGrow(to: new, descriptor: number)
-          try Self.resize(number, mapping.fileOffset + slack + new)
-          publish(length: new)
-        } else if new < old {
-          try shrink(from: old, to: new, descriptor: number)
+    try checkResizable()
+    while true {
+      let old = size
+      let new = newLength(old)
+      guard new >= 0 else { throw .invalid }
+      guard new <= Int.max - mapping.fileOffset - slack else { throw .system(EFBIG) }
+      if new > old {
+        try grow(to: new) { (number, length) throws(Failure) in
+          if new > length { try Self.resize(number, mapping.fileOffset + slack + new) }
+          return (new, nil)
         }
         return new
       }
+      if try shrink(from: old, to: new) { return new }
     }
   }
 
-  private func shrink(from old: Int, to new: Int, descriptor: Int32) throws(Failure) {
-    data.lock()
-    defer { data.unlock() }
-    // First the length: a call that begins now stays clear of what goes. One that is at it faults, and finds out.
-    publish(length: new)
-    do throws(Failure) {
-      try Self.resize(descriptor, mapping.fileOffset + slack + new)
-    } catch {
-      publish(length: old)
-      throw error
+  private func checkResizable() throws(Failure) {
+    if isClosed { throw .closed }
+    guard traits.contains(.writable) else { throw .invalid }
+    guard traits.contains(.growable) else { throw .fixedSize }
+  }
+
+  /// Returns false if the length was no longer `old`.
+  private func shrink(from old: Int, to new: Int) throws(Failure) -> Bool {
+    try structure.withLock { () throws(Failure) in
+      try descriptor.withDescriptor { (number) throws(Failure) in
+        if isClosed { throw .closed }
+        if length.load(ordering: .relaxed) != old { return false }
+        if new == old { return true }
+        data.lock()
+        defer { data.unlock() }
+        // First the length: a call that begins now stays clear of what goes. One that is at it faults, and finds out.
+        publish(length: new)
+        do throws(Failure) {
+          try Self.resize(number, mapping.fileOffset + slack + new)
+        } catch {
+          publish(length: old)
+          throw error
+        }
+        return true
+      }
     }
   }
 
@@ -68,14 +79,27 @@ extension File {
         defer { data.unlock() }
         if new < old { publish(length: new) }
         try heal(descriptor: number)
+        if new > old && !traits.contains(.shared) { try fillLastPage(from: old, to: new, descriptor: number) }
         publish(length: new)
         return new
       }
     }
   }
 
-  /// Has the file system set disk space aside for `count` bytes from `offset`, as `file:allocate/3`: without changing
-  /// the length of the file. May block.
+  /// Reads what the file now has past the old end in that page: if the page was changed it is a copy by now, and shows
+  /// zeroes there.
+  private func fillLastPage(from old: Int, to new: Int, descriptor: Int32) throws(Failure) {
+    guard traits.contains(.writable) else { return }
+    let start = unsafe address(region, old)
+    let rest = Int(bitPattern: start) & (mapping.page.bytes - 1)
+    guard rest != 0 else { return }
+    let count = min(new - old, mapping.page.bytes - rest)
+    // SAFETY: the bytes lie within the page that holds the last byte of the old length.
+    if unsafe pread(descriptor, start, count, off_t(mapping.fileOffset + slack + old)) < 0 { throw .lastError }
+  }
+
+  /// Has the file system set disk space aside for `count` bytes from `offset`, and makes the file longer where they lie
+  /// past its end, as `file:allocate/3`. May block.
   public func allocate(at offset: Int, count: Int) throws(Failure) {
     guard offset >= 0, count > 0 else { throw .invalid }
     if isClosed { throw .closed }
@@ -83,11 +107,19 @@ extension File {
     guard traits.contains(.shared), !traits.contains(.anonymous) else { throw .fixedSize }
     let (end, overflow) = offset.addingReportingOverflow(count)
     if overflow || end > Int.max - mapping.fileOffset - slack { throw .system(EFBIG) }
-    guard traits.contains(.growable) || end <= size else { throw .fixedSize }
-    try descriptor.withDescriptor { (number) throws(Failure) in
-      while sys_fallocate_keeping_size(number, off_t(mapping.fileOffset + slack + offset), off_t(count)) != 0 {
-        if sys_errno() != EINTR { throw .lastError }
-      }
+    if fits(offset, count, in: size) {
+      return try descriptor.withDescriptor { (number) throws(Failure) in try allocate(number, offset, count) }
+    }
+    guard traits.contains(.growable) else { throw .fixedSize }
+    try grow(to: end) { (number, _) throws(Failure) in
+      try allocate(number, offset, count)
+      return (end, nil)
+    }
+  }
+
+  private func allocate(_ descriptor: Int32, _ offset: Int, _ count: Int) throws(Failure) {
+    while sys_fallocate(descriptor, 0, off_t(mapping.fileOffset + slack + offset), off_t(count)) != 0 {
+      if sys_errno() != EINTR { throw .lastError }
     }
   }
 }

@@ -22,7 +22,7 @@ extension File {
   /// Returns when `count` bytes from `offset` are on disk, as msync(2) with MS_SYNC. Bounds: within the mapping.
   public func syncRange(at offset: Int, count: Int) throws(Failure) {
     if isClosed { throw .closed }
-    guard offset >= 0, count >= 0, fits(offset, count, in: size) else { throw .invalid }
+    guard fits(offset, count, in: size) else { throw .outOfRange }
     guard traits.contains(.shared), !traits.contains(.anonymous) else { return }
     let start = unsafe address(region, offset)
     let first = UInt(bitPattern: start) & ~UInt(mapping.page.bytes - 1)

@@ -41,47 +41,107 @@ extension File {
 
   @inline(never)
   private func writeCarefully(_ bytes: UnsafeRawBufferPointer, at offset: Int, mayBlock: Bool) throws(Failure) {
+    try unsafe Self.withPiece(bytes) { (pieces) throws(Failure) in
+      try unsafe write(pieces, at: offset, mayBlock: mayBlock)
+    }
+  }
+
+  /// Runs `body` with the bytes as a vector of one piece.
+  public static func withPiece(
+    _ bytes: UnsafeRawBufferPointer, _ body: (UnsafeBufferPointer<iovec>) throws(Failure) -> Void
+  ) throws(Failure) {
+    // SAFETY: pieces are only read from, and not after `body`.
+    var piece = unsafe iovec(iov_base: UnsafeMutableRawPointer(mutating: bytes.baseAddress), iov_len: bytes.count)
+    try unsafe withUnsafePointer(to: &piece) { (pointer) throws(Failure) in
+      try unsafe body(UnsafeBufferPointer(start: pointer, count: 1))
+    }
+  }
+
+  /// Writes the pieces one after the other, as one write: see `write(_:at:mayBlock:)`.
+  public func write(_ pieces: UnsafeBufferPointer<iovec>, at offset: Int, mayBlock: Bool) throws(Failure) {
     if isClosed { throw .closed }
-    if unsafe bytes.isEmpty { return }
+    var count = 0
+    for unsafe piece in unsafe pieces {
+      let (sum, overflow) = unsafe count.addingReportingOverflow(piece.iov_len)
+      if overflow { throw .system(EFBIG) }
+      count = sum
+    }
+    if count == 0 { return }
     guard traits.contains(.writable) else { throw .system(EBADF) }
-    if fits(offset, bytes.count, in: length.load(ordering: .acquiring)) {
+    if fits(offset, count, in: length.load(ordering: .acquiring)) {
       do throws(Failure) {
-        return try unsafe writeInside(bytes, at: offset, mayWait: mayBlock)
+        return try unsafe writeInside(pieces, count, at: offset, mayWait: mayBlock)
       } catch .changed {
         // The file became shorter meanwhile: the write goes past its end.
       }
     }
     guard traits.contains(.growable) else { throw .system(ENOSPC) }
     guard mayBlock else { throw .wouldWait }
-    try unsafe append(bytes, at: offset)
+    try unsafe append(pieces, count, at: offset)
   }
 
-  private func writeInside(_ bytes: UnsafeRawBufferPointer, at offset: Int, mayWait: Bool) throws(Failure) {
-    guard traits.contains(.locked) else {
-      return try unsafe withBytes(at: offset, count: bytes.count) { unsafe copy(bytes, to: $0) }
+  private func writeInside(
+    _ pieces: UnsafeBufferPointer<iovec>, _ count: Int, at offset: Int, mayWait: Bool
+  ) throws(Failure) {
+    let isLocked = traits.contains(.locked)
+    if isLocked && !data.tryLock() {
+      guard mayWait else { throw .wouldWait }
+      data.lock()
     }
-    try data.withLock(mayWait: mayWait) { () throws(Failure) in
-      try unsafe withBytes(at: offset, count: bytes.count) { unsafe copy(bytes, to: $0) }
+    defer { if isLocked { data.unlock() } }
+    try unsafe copyInside(pieces, count, at: offset)
+  }
+
+  /// Copies the pieces into the mapping; to be called with `data` held in `lock` mode.
+  func copyInside(_ pieces: UnsafeBufferPointer<iovec>, _ count: Int, at offset: Int) throws(Failure) {
+    unsafe try withBytes(at: offset, count: count) { start in
+      var target = unsafe start
+      for unsafe piece in unsafe pieces {
+        unsafe copy(UnsafeRawBufferPointer(start: piece.iov_base, count: piece.iov_len), to: target)
+        unsafe target += piece.iov_len
+      }
     }
   }
 
   /// Writes past the end, through the file: its length is then exact at any moment, and a full disk is an error, not a
   /// signal. The mapping shows the same pages.
-  private func append(_ bytes: UnsafeRawBufferPointer, at offset: Int) throws(Failure) {
-    let (end, overflow) = offset.addingReportingOverflow(bytes.count)
-    if overflow || end > Int.max - mapping.fileOffset - slack { throw .system(EFBIG) }
+  private func append(_ pieces: UnsafeBufferPointer<iovec>, _ count: Int, at offset: Int) throws(Failure) {
+    let (end, overflow) = offset.addingReportingOverflow(count)
+    // As pwrite(2), which looks at the end of the range first.
+    if overflow { throw .invalid }
+    if end > Int.max - mapping.fileOffset - slack { throw .system(EFBIG) }
+    try grow(to: end) { (number, length) throws(Failure) in
+      // Only a write that begins inside changes what somebody may be reading.
+      let overlaps = offset < length && traits.contains(.locked)
+      if overlaps { data.lock() }
+      var done = 0
+      var failure: Failure? = nil
+      for unsafe piece in unsafe pieces where failure == nil {
+        let bytes = unsafe UnsafeRawBufferPointer(start: piece.iov_base, count: piece.iov_len)
+        let (count, error) = unsafe writeAll(bytes, number, mapping.fileOffset + slack + offset + done)
+        done += count
+        failure = error
+      }
+      if overlaps { data.unlock() }
+      // As much as has landed is there for all to see, as with write(2).
+      return (done > 0 ? offset + done : 0, failure)
+    }
+  }
+
+  /// Makes the file longer by calling `extend(descriptor, present length)`, which returns how long the handle then is
+  /// and why it is not as long as it was to be.
+  func grow(
+    to end: Int, _ extend: (Int32, Int) throws(Failure) -> (length: Int, failure: Failure?)
+  ) throws(Failure) {
     try structure.withLock { () throws(Failure) in
       try descriptor.withDescriptor { (number) throws(Failure) in
         if isClosed { throw .closed }
         let length = self.length.load(ordering: .relaxed)
         try prepareToGrow(to: end, descriptor: number)
-        // Only a write that begins inside changes what somebody may be reading.
-        let overlaps = offset < length && traits.contains(.locked)
-        if overlaps { data.lock() }
-        let (done, failure) = unsafe writeAll(bytes, number, mapping.fileOffset + slack + offset)
-        if overlaps { data.unlock() }
-        // As much as has landed is there for all to see, as with write(2).
-        publish(length: max(length, done > 0 ? offset + done : 0))
+        let (reached, failure) = try extend(number, length)
+        // A call that began before the file was last cut may have touched what is now inside again.
+        try heal(descriptor: number)
+        publish(length: max(length, reached))
         if let failure { throw failure }
       }
     }
@@ -89,7 +149,7 @@ extension File {
 
   /// Makes room in the mapping before the file grows, and looks whether the file is still as long as we know it.
   /// To be called with `structure` held.
-  func prepareToGrow(to end: Int, descriptor: Int32) throws(Failure) {
+  private func prepareToGrow(to end: Int, descriptor: Int32) throws(Failure) {
     try reserve(end, descriptor: descriptor)
     guard unsafe region.pointee.faultSpan != nil else { return }
     if try fileLength(descriptor) < mapping.fileOffset + slack + length.load(ordering: .relaxed) { throw .truncated }

@@ -27,7 +27,7 @@
 -on_load(init/0).
 -nifs([open_nif/9, close_nif/1, handle_info_nif/1, resize_nif/2, truncate_nif/1, remap_nif/1, allocate_nif/3,
        datasync_nif/1, sync_nif/1, sync_range_nif/3, flush_nif/1, advise_nif/4, pread_nif/3, read_nif/2,
-       read_line_nif/1, pwrite_nif/3, write_nif/2, position_nif/3, info_nif/1, patomic_nif/4, patomic_read_nif/2,
+       read_line_nif/1, pwrite_nif/3, pwritev_nif/3, write_nif/2, position_nif/3, info_nif/1, patomic_nif/4, patomic_read_nif/2,
        patomic_write_nif/3, patomic_cas_nif/4]).
 
 -include_lib("kernel/include/file.hrl").
@@ -116,8 +116,15 @@
                               [{error_info, #{module => emmap_error, cause => {counters, Reason}}}])
         end).
 
+%% Passes on what a function that `file' does not have has returned: `badarg' there is what is no handle of ours.
+-define(checked(Result, Args),
+        case Result of
+            {error, badarg} -> ?badarg(Args, badarg);
+            Checked -> Checked
+        end).
+
 -define(counters(Resource, Count), {?handle(Resource), Count}).
--define(is_counter(Number, Count), is_integer(Number) andalso Number >= 0 andalso Number < Count).
+-define(is_counter(Number, Count), is_integer(Count) andalso is_integer(Number) andalso Number >= 0 andalso Number < Count).
 %% Where a counter is in its file; emmap_counters draws the layout.
 -define(counter(Number), (16 + 8 * (Number))).
 
@@ -163,12 +170,25 @@
 -spec init() -> ok | {error, term()}.
 init() -> load(library_names(), []).
 
-load([], Tried) -> {error, {emmap_library_not_loaded, lists:reverse(Tried)}};
+load([], Tried) ->
+    Places = lists:reverse(Tried),
+    explain(Places),
+    {error, {emmap_library_not_loaded, Places}};
 load([Name | Names], Tried) ->
     case erlang:load_nif(Name, 0) of
         ok -> ok;
         {error, {Kind, _}} = Error when Kind =:= upgrade; Kind =:= reload -> Error;
         {error, {_, Text}} -> load(Names, [{Name, Text} | Tried])
+    end.
+
+%% The caller sees no more than that a function is undefined, and what the code server logs is lost where the VM ends at
+%% once, as with an escript.
+explain(Places) ->
+    try
+        io:put_chars(standard_error, ["emmap: no NIF library was found, or none could be loaded:\n"
+                                      | [["  ", Text, $\n] || {_, Text} <- Places]])
+    catch
+        _:_ -> ok
     end.
 
 %% Beside the application, as ever; beside the beam file's ebin, where no application was made known; beside an
@@ -179,17 +199,36 @@ library_names() ->
             {error, bad_name} -> [];
             Directory -> [Directory]
         end,
-    Beam =
+    {Beam, Script} =
         case code:which(?MODULE) of
-            File when is_list(File), File =/= [] -> [filename:join(filename:dirname(filename:dirname(File)), "priv")];
-            _ -> []
+            File when is_list(File), File =/= [] ->
+                {[filename:join(filename:dirname(filename:dirname(File)), "priv")],
+                 [Place || Path <- escript(File), Parent <- [filename:dirname(Path)],
+                           Place <- [Parent, filename:join(Parent, "priv")]]};
+            _ -> {[], []}
         end,
-    Script =
-        case init:get_plain_arguments() of
-            [Path | _] -> [filename:dirname(Path), filename:join(filename:dirname(Path), "priv")];
-            [] -> []
-        end,
-    [filename:join(Directory, "emmap") || Directory <- lists:usort(Application ++ Beam) ++ Script].
+    [filename:join(Directory, "emmap") || Directory <- lists:uniq(Application ++ Beam ++ Script)].
+
+%% The escript that a beam file is in, and the one that it is a link to. The paths of its beam files lead through it as
+%% if it were a directory.
+escript(File) ->
+    case filename:dirname(File) of
+        File -> [];
+        Parent ->
+            case filelib:is_regular(Parent) of
+                true -> [Parent | linked(Parent)];
+                false -> escript(Parent)
+            end
+    end.
+
+%% There is no circle: the path was opened before.
+linked(Path) ->
+    case file:read_link(Path) of
+        {ok, Target} ->
+            Next = filename:absname(Target, filename:dirname(Path)),
+            [Next | linked(Next)];
+        {error, _} -> []
+    end.
 
 %%% Opening
 
@@ -244,7 +283,7 @@ terminate(Binary) ->
     end.
 
 %% Deep lists of characters and atoms, as in `file'.
-flatten_name([Head | Tail]) -> flatten_name(Head) ++ flatten_name(Tail);
+flatten_name([Head | Tail]) when is_list(Tail); is_atom(Tail) -> flatten_name(Head) ++ flatten_name(Tail);
 flatten_name([]) -> [];
 flatten_name(Atom) when is_atom(Atom) -> atom_to_list(Atom);
 flatten_name(Character) when is_integer(Character) -> [Character].
@@ -371,6 +410,12 @@ pread_list(Resource, [{Offset, Count} | Rest], Done) ->
     case pread_nif(Resource, Offset, Count) of
         Bytes when is_binary(Bytes) -> pread_list(Resource, Rest, [Bytes | Done]);
         eof -> pread_list(Resource, Rest, [eof | Done]);
+        %% As raw files have it: in a list, a number that is no count is einval.
+        {error, Reason} when Reason =:= badarg; Reason =:= einval ->
+            case is_number(Offset) andalso is_number(Count) of
+                true -> {error, einval};
+                false -> {error, badarg}
+            end;
         Error -> Error
     end;
 pread_list(_, _, _) -> {error, badarg}.
@@ -381,9 +426,9 @@ pread_list(_, _, _) -> {error, badarg}.
 -spec write(mmap_file(), iodata()) -> ok | {error, reason()}.
 write(?handle(Resource), Bytes) when is_binary(Bytes) -> write_nif(Resource, Bytes);
 write(?handle(Resource), Data) ->
-    case to_binary(Data) of
+    case pieces(Data) of
         badarg -> {error, badarg};
-        Bytes -> write_nif(Resource, Bytes)
+        Pieces -> write_nif(Resource, Pieces)
     end;
 write(_, _) -> {error, badarg}.
 
@@ -392,9 +437,10 @@ write(_, _) -> {error, badarg}.
 -spec pwrite(mmap_file(), Offset :: non_neg_integer(), iodata()) -> ok | {error, reason()}.
 pwrite(?handle(Resource), Offset, Bytes) when is_binary(Bytes) -> pwrite_nif(Resource, Offset, Bytes);
 pwrite(?handle(Resource), Offset, Data) ->
-    case to_binary(Data) of
+    case pieces(Data) of
         badarg -> {error, badarg};
-        Bytes -> pwrite_nif(Resource, Offset, Bytes)
+        Bytes when is_binary(Bytes) -> pwrite_nif(Resource, Offset, Bytes);
+        Pieces -> pwritev_nif(Resource, Offset, Pieces)
     end;
 pwrite(_, _, _) -> {error, badarg}.
 
@@ -413,8 +459,13 @@ pwrite_list(File, [{Offset, Data} | Rest], Done) ->
     end;
 pwrite_list(_, _, _) -> {error, badarg}.
 
-to_binary(Data) ->
-    try iolist_to_binary(Data)
+%% Up to how many bytes data is made one binary, instead of a list of its parts.
+-define(ONE_BINARY, 1 bsl 20).
+
+pieces(Data) ->
+    try iolist_size(Data) of
+        Size when Size =< ?ONE_BINARY -> iolist_to_binary(Data);
+        _ -> erlang:iolist_to_iovec(Data)
     catch error:badarg -> badarg
     end.
 
@@ -436,18 +487,18 @@ position(_, _) -> {error, badarg}.
 %% @doc Copies up to `Count' bytes from the position of one handle to that of another and returns how many it were.
 -spec copy(mmap_file(), mmap_file(), Count :: non_neg_integer() | infinity) ->
           {ok, non_neg_integer()} | {error, reason()}.
-copy(?handle(_) = From, ?handle(_) = To, Count) when is_integer(Count), Count >= 0; Count =:= infinity ->
+copy(?handle(_) = From, ?handle(_) = To, Count) when is_integer(Count), Count >= 0; is_atom(Count) ->
+    %% Any atom means infinity, as in `file', and is greater than any number.
     copy(From, To, Count, 0);
 copy(_, _, _) -> {error, badarg}.
 
 copy(From, To, Count, Done) ->
-    %% `infinity' is an atom, and so greater than any number.
     case read(From, min(?COPY_CHUNK, Count)) of
         {ok, <<>>} -> {ok, Done};
         eof -> {ok, Done};
         {ok, Bytes} ->
             case write(To, Bytes) of
-                ok when Count =:= infinity -> copy(From, To, Count, Done + byte_size(Bytes));
+                ok when is_atom(Count) -> copy(From, To, Count, Done + byte_size(Bytes));
                 ok -> copy(From, To, Count - byte_size(Bytes), Done + byte_size(Bytes));
                 Error -> Error
             end;
@@ -458,10 +509,13 @@ copy(From, To, Count, Done) ->
 %% @doc Reads a header of two 32-bit words, a size and an offset, and the bytes that they name; for `dets'.
 -spec ipread_s32bu_p32bu(mmap_file(), non_neg_integer(), non_neg_integer()) ->
           {ok, {non_neg_integer(), non_neg_integer(), binary() | eof}} | eof | {error, reason()}.
-ipread_s32bu_p32bu(File, Offset, MaxSize) when is_integer(Offset), is_integer(MaxSize), MaxSize >= 0,
-                                               MaxSize < 1 bsl 31 ->
+ipread_s32bu_p32bu(File, Offset, Infinity) when is_atom(Infinity) ->
+    ipread_s32bu_p32bu(File, Offset, (1 bsl 31) - 1);
+ipread_s32bu_p32bu(_, Offset, MaxSize) when is_integer(Offset), is_integer(MaxSize), MaxSize >= 1 bsl 31 ->
+    {error, einval};
+ipread_s32bu_p32bu(File, Offset, MaxSize) when is_integer(Offset), is_integer(MaxSize) ->
     case pread(File, Offset, 8) of
-        {ok, <<0:32, Pointer:32>>} -> {ok, {0, Pointer, eof}};
+        {ok, <<0:32, Pointer:32>>} when MaxSize >= 0 -> {ok, {0, Pointer, eof}};
         {ok, <<Size:32, Pointer:32>>} when Size =< MaxSize ->
             case pread(File, Pointer, Size) of
                 {ok, Bytes} -> {ok, {Size, Pointer, Bytes}};
@@ -476,10 +530,17 @@ ipread_s32bu_p32bu(_, _, _) -> {error, badarg}.
 %% @doc Reads the status of the file behind a handle, for `file:read_file_info/2'.
 -spec read_handle_info(mmap_file(), [file:file_info_option()]) -> {ok, file:file_info()} | {error, reason()}.
 read_handle_info(?handle(Resource), Options) when is_list(Options) ->
+    try proplists:get_value(time, Options, local) of
+        Time when Time =:= posix; Time =:= universal; Time =:= local -> read_handle_info_in(Resource, Time);
+        _ -> {error, badarg}
+    catch
+        error:_ -> {error, badarg}
+    end;
+read_handle_info(_, _) -> {error, badarg}.
+
+read_handle_info_in(Resource, Time) ->
     case handle_info_nif(Resource) of
-        {ok, {Size, Accessed, Modified, Changed, Mode, Links, Major, Minor, Inode, User, Group}} ->
-            Traits = element(5, info_nif(Resource)),
-            Time = proplists:get_value(time, Options, local),
+        {ok, {Size, Accessed, Modified, Changed, Mode, Links, Major, Minor, Inode, User, Group, Traits}} ->
             {ok, #file_info{size = Size, type = file_type(Mode),
                             access = case Traits band (?IS_WRITABLE bor ?IS_SHARED) of
                                          ?IS_WRITABLE bor ?IS_SHARED -> read_write;
@@ -489,8 +550,7 @@ read_handle_info(?handle(Resource), Options) when is_list(Options) ->
                             ctime = file_time(Changed, Time), mode = Mode, links = Links, major_device = Major,
                             minor_device = Minor, inode = Inode, uid = User, gid = Group}};
         Error -> Error
-    end;
-read_handle_info(_, _) -> {error, badarg}.
+    end.
 
 file_type(Mode) ->
     case Mode band 8#170000 of
@@ -518,14 +578,15 @@ internal_get_nif_resource(_) -> erlang:error(notsup).
 
 %% @doc Doubles the size of the file, by no more than `max_inc_size' bytes at a time, and returns the new size.
 -spec resize(mmap_file()) -> {ok, non_neg_integer()} | {error, reason()}.
-resize(?handle(Resource)) -> resize_nif(Resource, double);
-resize(_) -> {error, badarg}.
+resize(?handle(Resource) = File) -> ?checked(resize_nif(Resource, double), [File]);
+resize(File) -> ?badarg([File], badarg).
 
 %% @doc Sets the size of the handle, and so the length of the file, and returns it. Binaries of a `direct' handle that
 %% point past the new end read as zeroes.
 -spec resize(mmap_file(), Size :: non_neg_integer()) -> {ok, non_neg_integer()} | {error, reason()}.
-resize(?handle(Resource), Size) when is_integer(Size) -> resize_nif(Resource, Size);
-resize(_, _) -> {error, badarg}.
+resize(?handle(Resource) = File, Size) when ?is_natural(Size) ->
+    ?checked(resize_nif(Resource, Size), [File, Size]);
+resize(File, Size) -> ?badarg([File, Size], badarg).
 
 %% @doc Cuts the file at the position, or fills it with zeroes up to there.
 -spec truncate(mmap_file()) -> ok | {error, reason()}.
@@ -535,8 +596,8 @@ truncate(_) -> {error, badarg}.
 %% @doc Fits the handle to the file as it is now, and returns its size: takes over what others have appended, and heals
 %% what had faulted once the file is long enough again.
 -spec remap(mmap_file()) -> {ok, non_neg_integer()} | {error, reason()}.
-remap(?handle(Resource)) -> remap_nif(Resource);
-remap(_) -> {error, badarg}.
+remap(?handle(Resource) = File) -> ?checked(remap_nif(Resource), [File]);
+remap(File) -> ?badarg([File], badarg).
 
 %% @doc Sets disk space aside for a range, without changing the length of the file, as `file:allocate/3'.
 -spec allocate(mmap_file(), Offset :: non_neg_integer(), Count :: pos_integer()) -> ok | {error, reason()}.
@@ -553,8 +614,12 @@ sync(_) -> {error, badarg}.
 
 %% @doc Returns when a range is on disk, as msync(2).
 -spec sync(mmap_file(), Offset :: non_neg_integer(), Count :: non_neg_integer()) -> ok | {error, reason()}.
-sync(?handle(Resource), Offset, Count) -> sync_range_nif(Resource, Offset, Count);
-sync(_, _, _) -> {error, badarg}.
+sync(?handle(Resource) = File, Offset, Count) when ?is_natural(Offset), ?is_natural(Count) ->
+    case sync_range_nif(Resource, Offset, Count) of
+        {error, out_of_range} -> ?badarg([File, Offset, Count], {3, past_the_end});
+        Result -> ?checked(Result, [File, Offset, Count])
+    end;
+sync(File, Offset, Count) -> ?badarg([File, Offset, Count], badarg).
 
 %% @doc Returns when the data is on disk, as fdatasync(2).
 -spec datasync(mmap_file()) -> ok | {error, reason()}.
@@ -563,8 +628,8 @@ datasync(_) -> {error, badarg}.
 
 %% @doc Starts writing dirty pages to disk and returns at once.
 -spec flush(mmap_file()) -> ok | {error, reason()}.
-flush(?handle(Resource)) -> flush_nif(Resource);
-flush(_) -> {error, badarg}.
+flush(?handle(Resource) = File) -> ?checked(flush_nif(Resource), [File]);
+flush(File) -> ?badarg([File], badarg).
 
 %% @doc Tells the system how a range (a count of 0: all that follows) is going to be used, as madvise(2). Never drops
 %% data.
@@ -715,6 +780,7 @@ pread_nif(_, _, _) -> erlang:nif_error(not_loaded).
 read_nif(_, _) -> erlang:nif_error(not_loaded).
 read_line_nif(_) -> erlang:nif_error(not_loaded).
 pwrite_nif(_, _, _) -> erlang:nif_error(not_loaded).
+pwritev_nif(_, _, _) -> erlang:nif_error(not_loaded).
 write_nif(_, _) -> erlang:nif_error(not_loaded).
 position_nif(_, _, _) -> erlang:nif_error(not_loaded).
 info_nif(_) -> erlang:nif_error(not_loaded).

@@ -46,6 +46,10 @@ explain(Function, [File | Rest], badarg) ->
     end;
 explain(_, _, Why) when is_atom(Why) -> #{general => reason_text(Why)}.
 
+arguments(Function, Args) when Function =:= resize; Function =:= sync ->
+    maps:from_list([{Number, <<"not an integer from 0 to 2^63 - 1">>}
+                    || {Number, Arg} <- lists:zip(lists:seq(2, length(Args) + 1), Args),
+                       not is_integer(Arg) orelse Arg < 0 orelse Arg >= 1 bsl 63]);
 arguments(_, [Position | _]) when not is_integer(Position) -> #{2 => <<"not an integer">>};
 arguments(patomic, [_, Operation, Value]) ->
     case lists:member(Operation, [add, sub, 'band', 'bor', 'bxor', xchg]) of
@@ -75,6 +79,7 @@ argument_text(not_a_count) ->
 argument_text(not_an_arity) ->
     io_lib:format("not a number of words: an integer from 1 to ~b", [emmap_counters:max_count()]);
 argument_text(not_a_list) -> <<"not a list of options">>;
+argument_text(past_the_end) -> <<"the range ends past the end of the mapping">>;
 argument_text(not_counters) -> <<"not a file of counters">>;
 argument_text(fixed_without_address) -> <<"option fixed needs {address, Address}">>;
 argument_text({conflict, One, Other}) -> io_lib:format("options ~ts and ~ts exclude each other", [One, Other]);

@@ -1,0 +1,28 @@
+# What a newcomer types. `rebar3 compile` alone builds the library, too.
+.POSIX:
+.PHONY: all demo test bench package clean
+
+all:
+	@scripts/install-deps build
+	@QUIET=1 rebar3 compile
+
+# The main uses, on the largest real files that are here.
+demo: all
+	@mkdir -p _build/examples && erlc -Werror -o _build/examples examples/demo.erl
+	@erl -noshell -pa _build/default/lib/emmap/ebin -pa _build/examples -run demo main
+
+# All tests; `scripts/run-tests NAME...` runs some of them. The last line is `N passed, N failed`.
+test:
+	@scripts/install-deps
+	@scripts/run-tests
+
+# Speed, against what one would call otherwise; writes bench/RESULTS.md.
+bench: all
+	@bench/run
+
+# What is to be published: the source, and the library for this platform; each tried out.
+package: all
+	@scripts/package
+
+clean:
+	@rm -rf .build .build-asan .build-tsan _build priv/emmap.so erl_crash.dump rebar3.crashdump doc

@@ -1,0 +1,270 @@
+%% Copyright 2026 the emmap authors. Licensed under the Apache License, Version 2.0.
+
+%% Runs every program of examples/ as its header says, in VMs of its own, and checks what it did with ordinary means.
+-module(emmap_examples_SUITE).
+
+-export([all/0, suite/0, init_per_testcase/2, end_per_testcase/2]).
+-export([every_example_has_a_case/1, sequences_go_on_after_their_server_was_killed/1,
+         sequences_go_on_after_their_vm_was_killed/1, erlang_and_elixir_talk_through_memory/1,
+         answerer_may_come_second/1, search_counts_as_binary_matches_does/1, search_finds_words_across_windows/1,
+         search_needs_less_memory_than_the_text/1, search_keeps_its_heap_small_whatever_it_finds/1,
+         accounts_are_changed_in_place/1, accounts_take_deposits_of_two_vms_at_once/1,
+         account_that_is_not_there_is_eof/1, file_arrives_through_a_socket_as_it_is/1,
+         c_structs_are_read_as_c_wrote_them/1, file_of_another_layout_is_refused/1]).
+
+-include_lib("common_test/include/ct.hrl").
+-include_lib("stdlib/include/assert.hrl").
+
+all() ->
+    [every_example_has_a_case,
+     sequences_go_on_after_their_server_was_killed, sequences_go_on_after_their_vm_was_killed,
+     erlang_and_elixir_talk_through_memory, answerer_may_come_second,
+     search_counts_as_binary_matches_does, search_finds_words_across_windows,
+     search_needs_less_memory_than_the_text, search_keeps_its_heap_small_whatever_it_finds,
+     accounts_are_changed_in_place, accounts_take_deposits_of_two_vms_at_once, account_that_is_not_there_is_eof,
+     file_arrives_through_a_socket_as_it_is, c_structs_are_read_as_c_wrote_them, file_of_another_layout_is_refused].
+
+suite() -> [{timetrap, {seconds, 60}}].
+
+init_per_testcase(Case, Config) ->
+    Directory = filename:join(?config(priv_dir, Config), Case),
+    ok = filelib:ensure_dir(filename:join(Directory, "x")),
+    [{directory, Directory} | Config].
+
+end_per_testcase(_, Config) -> file:del_dir_r(?config(directory, Config)).
+
+every_example_has_a_case(_) ->
+    %% What `make demo' runs is no example.
+    ?assertEqual(["accounts.erl", "answer.exs", "ask.erl", "measurements.c", "measurements.erl", "search.erl",
+                  "send.erl", "sequences.erl"], filelib:wildcard("*.{erl,exs,c}", examples()) -- ["demo.erl"]).
+
+%%% sequences.erl
+
+sequences_go_on_after_their_server_was_killed(Config) ->
+    File = path(Config, "counters"),
+    {0, First} = escript("sequences.erl", [File, "4"]),
+    ?assertEqual([0, 1, 2, 3], orders(First)),
+    {0, Second} = escript("sequences.erl", [File, "2"]),
+    ?assertEqual([4, 5], orders(Second)),
+    %% Two counters, of which the second was never used.
+    ?assertEqual({ok, <<"EMMAP01\n", 2:64/little, 6:64/little, 0:64/little>>}, file:read_file(File)).
+
+sequences_go_on_after_their_vm_was_killed(Config) ->
+    File = path(Config, "counters"),
+    Port = start(os:find_executable("escript"), [example("sequences.erl"), File, "forever"]),
+    Before = wait_for(Port, fun(Output) -> length(orders(Output)) >= 100 end, <<>>),
+    {os_pid, Pid} = erlang:port_info(Port, os_pid),
+    _ = os:cmd("kill -KILL " ++ integer_to_list(Pid)),
+    {Status, After} = finish(Port, Before),
+    ?assertEqual(128 + 9, Status),
+    Numbers = orders(After),
+    ?assertEqual(lists:seq(0, length(Numbers) - 1), Numbers),
+    {0, Next} = escript("sequences.erl", [File, "3"]),
+    [Number | _] = orders(Next),
+    %% What was taken is gone even if it was not printed any more.
+    ?assert(Number >= length(Numbers)),
+    ?assertEqual([Number, Number + 1, Number + 2], orders(Next)).
+
+%% Of whole lines only.
+orders(Output) ->
+    Lines = lists:droplast(binary:split(Output, <<"\n">>, [global])),
+    [binary_to_integer(Number) || <<"order ", Number/binary>> <- Lines].
+
+%%% ask.erl and answer.exs
+
+erlang_and_elixir_talk_through_memory(Config) ->
+    File = path(Config, "mailbox"),
+    Answerer = start(elixir(), [example("answer.exs"), File]),
+    Asker = start(os:find_executable("escript"), [example("ask.erl"), File, "hello", "wörld"]),
+    ?assertEqual({0, <<"hello -> HELLO\nwörld -> WÖRLD\n4 messages\n"/utf8>>}, finish(Asker, <<>>)),
+    ?assertEqual({0, <<"answered\n">>}, finish(Answerer, <<>>)),
+    ?assertNot(filelib:is_file(File)).
+
+answerer_may_come_second(Config) ->
+    File = path(Config, "mailbox"),
+    Asker = start(os:find_executable("escript"), [example("ask.erl"), File, "one"]),
+    ok = until(fun() -> filelib:file_size(File) =:= 4096 end),
+    Answerer = start(elixir(), [example("answer.exs"), File]),
+    ?assertEqual({0, <<"one -> ONE\n2 messages\n">>}, finish(Asker, <<>>)),
+    ?assertEqual({0, <<"answered\n">>}, finish(Answerer, <<>>)).
+
+elixir() ->
+    case os:find_executable("elixir") of
+        false -> throw({skip, "there is no elixir on the path"});
+        Path -> Path
+    end.
+
+%%% search.erl
+
+search_counts_as_binary_matches_does(Config) ->
+    {ok, Text} = file:read_file(filename:join([root(), "erlang", "src", "emmap.erl"])),
+    File = path(Config, "text"),
+    ok = file:write_file(File, Text),
+    [begin
+         {0, Output} = escript("search.erl", [File, Word]),
+         Count = length(binary:matches(Text, list_to_binary(Word))),
+         ?assertEqual({Count, byte_size(Text)}, found(Output))
+     end || Word <- ["mmap_file", "e", "no such word"]].
+
+search_finds_words_across_windows(Config) ->
+    %% At every place around the border of the first window, and at the very end.
+    File = path(Config, "text"),
+    Gap = binary:copy(<<".">>, 1018),
+    ok = file:write_file(File, [[Gap, binary:copy(<<"-">>, N), <<"needle">>] || N <- lists:seq(0, 13)]),
+    {0, Output} = escript("search.erl", [File, "needle"]),
+    ?assertMatch({14, _}, found(Output)).
+
+search_needs_less_memory_than_the_text(Config) ->
+    File = path(Config, "text"),
+    ok = sparse(File, 512 bsl 20, [100, 65530, 300000000, 512 bsl 20 - 6]),
+    %% Kilobytes of writable memory that the VM may have: enough for a VM, not for the text.
+    Limit = "ulimit -d 400000; ",
+    Control = Limit ++ "exec erl -noshell -eval '{error, enomem} = file:read_file(\"" ++ File ++ "\"), halt().'",
+    {0, _} = run("/bin/sh", ["-c", Control]),
+    {0, Output} = run("/bin/sh", ["-c", Limit ++ "exec \"$@\"", "sh", os:find_executable("escript"),
+                                  example("search.erl"), File, "needle"]),
+    ?assertEqual({4, 512 bsl 20}, found(Output)),
+    {match, [Megabytes]} = re:run(Output, "VM of ([0-9]+) MB", [{capture, all_but_first, list}]),
+    ?assert(list_to_integer(Megabytes) < 100).
+
+search_keeps_its_heap_small_whatever_it_finds(Config) ->
+    File = path(Config, "text"),
+    ok = file:write_file(File, binary:copy(<<"e">>, 3000000)),
+    {0, Output} = escript("search.erl", [File, "e"]),
+    ?assertEqual({3000000, 3000000}, found(Output)).
+
+found(Output) ->
+    {match, Numbers} = re:run(Output, "^([0-9]+) times in ([0-9]+) bytes", [{capture, all_but_first, list}]),
+    list_to_tuple([list_to_integer(Number) || Number <- Numbers]).
+
+sparse(File, Size, Places) ->
+    {ok, Handle} = file:open(File, [write, raw, binary]),
+    {ok, Size} = file:position(Handle, Size),
+    ok = file:truncate(Handle),
+    ok = file:pwrite(Handle, [{Place, <<"needle">>} || Place <- Places]),
+    file:close(Handle).
+
+%%% accounts.erl
+
+accounts_are_changed_in_place(Config) ->
+    File = path(Config, "accounts"),
+    Run = fun(Args) -> escript("accounts.erl", [File | Args]) end,
+    ?assertEqual({0, <<"0\n">>}, Run(["add", "Anna"])),
+    ?assertEqual({0, <<"1\n">>}, Run(["add", "Björn"])),
+    ?assertEqual({0, <<"250\n">>}, Run(["deposit", "1", "250"])),
+    ?assertEqual({0, <<"-50\n">>}, Run(["deposit", "1", "-300"])),
+    ?assertEqual({0, <<"Anna 0\nBjörn -50\n"/utf8>>}, Run(["list"])),
+    {ok, Bytes} = file:read_file(File),
+    ?assertMatch(<<0:64, "Anna", 0:52/unit:8, -50:64/signed-little, "Björn"/utf8, 0:50/unit:8>>, Bytes).
+
+accounts_take_deposits_of_two_vms_at_once(Config) ->
+    File = path(Config, "accounts"),
+    {0, _} = escript("accounts.erl", [File, "add", "Anna"]),
+    Ports = [start(os:find_executable("escript"), [example("accounts.erl"), File, "deposit", "0", Amount])
+             || Amount <- ["1", "10", "100", "1000"]],
+    [{0, _} = finish(Port, <<>>) || Port <- Ports],
+    ?assertEqual({0, <<"Anna 1111\n">>}, escript("accounts.erl", [File, "list"])).
+
+account_that_is_not_there_is_eof(Config) ->
+    File = path(Config, "accounts"),
+    {0, _} = escript("accounts.erl", [File, "add", "Anna"]),
+    {ok, Table} = emmap:open(File, [read, shared]),
+    Accounts = load("accounts.erl"),
+    ?assertEqual({<<"Anna">>, 0}, Accounts:read(Table, 0)),
+    ?assertEqual(eof, Accounts:read(Table, 1)),
+    ok = emmap:close(Table).
+
+%%% send.erl
+
+file_arrives_through_a_socket_as_it_is(Config) ->
+    File = path(Config, "file"),
+    Size = 5000001,
+    ok = file:write_file(File, crypto:strong_rand_bytes(Size)),
+    ?assertEqual({0, <<"whole file: 5000001 bytes, same\na part: 2500000 bytes, same\n">>},
+                 escript("send.erl", [File])).
+
+%%% measurements.c and measurements.erl
+
+c_structs_are_read_as_c_wrote_them(Config) ->
+    File = measurements(Config),
+    ?assertEqual({0, <<"1700000000: sensor 250: 20.5 C (0)\n"
+                       "1700000001: sensor 251: 41.0 hPa (-1)\n"
+                       "1700000002: sensor 252: 61.5 % (-2)\n">>}, escript("measurements.erl", [File])).
+
+file_of_another_layout_is_refused(Config) ->
+    File = measurements(Config),
+    {ok, <<"MEAS", 2:16/little, Rest/binary>>} = file:read_file(File),
+    ok = file:write_file(File, <<"MEAS", 3:16/little, Rest/binary>>),
+    {Status, Output} = escript("measurements.erl", [File]),
+    ?assertNotEqual(0, Status),
+    ?assertMatch({match, _}, re:run(Output, "no match of right hand side")).
+
+measurements(Config) ->
+    case os:find_executable("cc") of
+        false -> throw({skip, "there is no C compiler (cc) on the path"});
+        Compiler ->
+            Program = path(Config, "measurements"),
+            {0, <<>>} = run(Compiler, ["-Wall", "-Wextra", "-Werror", "-o", Program, example("measurements.c")]),
+            File = path(Config, "measurements.bin"),
+            {0, <<>>} = run(Program, [File]),
+            File
+    end.
+
+%%% What the cases need
+
+path(Config, Name) -> filename:join(?config(directory, Config), Name).
+
+examples() -> filename:join(root(), "examples").
+
+example(Name) -> filename:join(examples(), Name).
+
+%% The sources that this suite belongs to: above the directory that it was compiled into.
+root() -> root(filename:dirname(code:which(?MODULE))).
+
+root(Directory) ->
+    case filelib:is_regular(filename:join(Directory, "Package.swift")) of
+        true -> Directory;
+        false when Directory =/= "/" -> root(filename:dirname(Directory))
+    end.
+
+load(Name) ->
+    {ok, Module, Code} = compile:file(example(Name), [binary, return_errors]),
+    {module, Module} = code:load_binary(Module, example(Name), Code),
+    Module.
+
+escript(Name, Args) -> run(os:find_executable("escript"), [example(Name) | Args]).
+
+run(Program, Args) -> finish(start(Program, Args), <<>>).
+
+%% A program that finds emmap as the headers of the examples say, in a locale that knows all letters.
+start(Program, Args) ->
+    Libraries = filename:dirname(filename:dirname(filename:dirname(code:which(emmap)))),
+    Environment = [{"ERL_LIBS", Libraries}, {"LC_ALL", "C.UTF-8"}, {"ERL_FLAGS", false}, {"ERL_AFLAGS", false}],
+    open_port({spawn_executable, Program},
+              [{args, Args}, {env, Environment}, binary, exit_status, stderr_to_stdout, hide]).
+
+%% Collects what a program writes until it ends.
+finish(Port, Output) ->
+    receive
+        {Port, {data, More}} -> finish(Port, <<Output/binary, More/binary>>);
+        {Port, {exit_status, Status}} ->
+            ct:pal("~ts", [Output]),
+            {Status, Output}
+    end.
+
+wait_for(Port, IsEnough, Output) ->
+    case IsEnough(Output) of
+        true -> Output;
+        false ->
+            receive
+                {Port, {data, More}} -> wait_for(Port, IsEnough, <<Output/binary, More/binary>>);
+                {Port, {exit_status, Status}} -> error({ended_early, Status, Output})
+            end
+    end.
+
+%% The time limit of the case ends this if it never comes true.
+until(IsTrue) ->
+    case IsTrue() of
+        true -> ok;
+        false -> erlang:yield(), until(IsTrue)
+    end.

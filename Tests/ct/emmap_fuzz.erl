@@ -1,0 +1,449 @@
+%% Copyright 2026 the emmap authors. Licensed under the Apache License, Version 2.0.
+
+%% Random calls of every export, on handles opened with random options, by processes that share the handles, while
+%% another process cuts, extends, deletes and replaces the files.
+%%
+%% A call depends on nothing but the seed, the number of its process and its own number, so a seed gives the same calls
+%% every time; how the processes interleave is up to the machine. With one worker and no meddling, all is the same:
+%%
+%%     emmap_fuzz:run(Seed, Calls)                                    % what the suite does
+%%     emmap_fuzz:run(Seed, Calls, #{workers => 1, meddle => false})
+%%     emmap_fuzz:call_number(Seed, Worker, Number)                   % the call that `run' says has gone wrong
+%%
+%% The long form, in a directory with the compiled suites (rebar3 ct leaves them in _build/test/lib/emmap/Tests/ct):
+%%
+%%     trap '' XFSZ; ulimit -f 131072; erl -pa ../../ebin -noshell -eval 'emmap_fuzz:long(1000000), halt().'
+%%
+%% The limit on file sizes keeps a call that means to grow a file by terabytes from doing so.
+-module(emmap_fuzz).
+
+-export([run/2, run/3, long/1, call_number/3, functions/0, every_argument/1, odd_values/0, call/3]).
+
+-include_lib("kernel/include/file.hrl").
+
+-define(HANDLES, 16).
+-define(FILES, 6).
+-define(LIMIT, 65536).
+
+%%% What can be called
+
+%% Every export, with the kind of each argument. Kinds: see value/2.
+functions() ->
+    [{emmap, Function, Kinds} || {Function, Kinds} <- emmap_functions()]
+        ++ case code:ensure_loaded(emmap_atomics) of
+               {module, _} -> [{emmap_atomics, Function, Kinds} || {Function, Kinds} <- atomics_functions()];
+               {error, _} -> []
+           end.
+
+emmap_functions() ->
+    [{open, [name, options]}, {open, [name, offset, count, options]}, {close, [handle]}, {info, [handle]},
+     {read, [handle, count]}, {read_line, [handle]}, {pread, [handle, reads]}, {pread, [handle, offset, count]},
+     {write, [handle, data]}, {pwrite, [handle, writes]}, {pwrite, [handle, offset, data]},
+     {position, [handle, location]}, {copy, [handle, handle, count]}, {ipread_s32bu_p32bu, [handle, offset, count]},
+     {read_handle_info, [handle, info_options]},
+     {sendfile, [handle, any, any, any, any, any, any, any]}, {internal_get_nif_resource, [handle]},
+     {resize, [handle]}, {resize, [handle, offset]}, {truncate, [handle]}, {remap, [handle]},
+     {allocate, [handle, offset, allocation]}, {sync, [handle]}, {sync, [handle, offset, count]}, {datasync, [handle]},
+     {flush, [handle]}, {advise, [handle, offset, count, advice]}, {patomic, [handle, word_position, operation, word]},
+     {patomic_read, [handle, word_position]}, {patomic_write, [handle, word_position, word]},
+     {patomic_cas, [handle, word_position, word, word]}, {open_counters, [counters_name]},
+     {open_counters, [counters_name, number]}, {close_counters, [counters]}, {inc_counter, [counters, number]},
+     {inc_counter, [counters, number, word]}, {dec_counter, [counters, number]}, {dec_counter, [counters, number, word]},
+     {set_counter, [counters, number, word]}, {read_counter, [counters, number]}].
+
+atomics_functions() ->
+    [{open, [counters_name, number, atomics_options]}, {close, [atomics]}, {sync, [atomics]}, {info, [atomics]},
+     {put, [atomics, number, word]}, {get, [atomics, number]}, {add, [atomics, number, word]},
+     {add_get, [atomics, number, word]}, {sub, [atomics, number, word]}, {sub_get, [atomics, number, word]},
+     {exchange, [atomics, number, word]}, {compare_exchange, [atomics, number, word, word]}].
+
+%% Integers on both sides of what fits somewhere, and what is no integer at all.
+odd_values() -> odd_integers() ++ odd_terms().
+
+odd_integers() ->
+    [Sign * ((1 bsl Bits) + Delta) || Bits <- [0, 3, 12, 16, 31, 32, 47, 52, 59, 60, 62, 63, 64, 65, 127, 1000],
+                                      Sign <- [1, -1], Delta <- [-9, -8, -1, 0, 1, 8]].
+
+odd_terms() ->
+    [0.0, -1.5, 1.0e300, foo, true, undefined, [], [a], [1 | 2], [[] | []], [{}], {}, {a}, {bof}, {cur, a}, {eof, 1.5},
+     {bof, 1 bsl 64}, {cur, -(1 bsl 63)}, {eof, (1 bsl 63) - 1}, #{}, <<>>, <<1:3>>, <<"binary">>, "string",
+     [<<"io">>, [["list"], $x]], fun() -> ok end, make_ref(), self(), #file_descriptor{module = emmap, data = 1},
+     #file_descriptor{module = emmap, data = make_ref()}, #file_descriptor{module = emmap, data = {}}, {file_descriptor},
+     {#file_descriptor{module = emmap, data = make_ref()}, 1}, {make_ref(), 1}, {a, -1}, {1, 1 bsl 64}].
+
+%% Calls and says what came of it.
+call(Module, Function, Args) ->
+    try apply(Module, Function, Args) of
+        Result -> {returned, Result}
+    catch
+        Class:Reason -> {Class, Reason}
+    end.
+
+%%% Every odd value in every argument
+
+%% Calls each function with each odd value in each place, all other arguments being right. Raises if an answer is not
+%% one that a caller can be given.
+every_argument(Dir) ->
+    [every_value(Dir, Module, Function, Kinds, Place, Mode)
+     || {Module, Function, Kinds} <- functions(), Place <- lists:seq(1, length(Kinds)),
+        Mode <- case hd(Kinds) of handle -> [[shared], [private, direct, nolock]]; _ -> [[shared]] end],
+    ok.
+
+every_value(Dir, Module, Function, Kinds, Place, Mode) ->
+    Name = filename:join(Dir, "file"),
+    ok = file:write_file(Name, binary:copy(<<"line\n">>, 1000)),
+    {ok, File} = emmap:open(Name, [read, write | Mode]),
+    Counters = emmap:open_counters(filename:join(Dir, "counters"), 10),
+    Atomics = case code:ensure_loaded(emmap_atomics) of
+                  {module, _} -> {ok, Opened} = emmap_atomics:open(filename:join(Dir, "atomics"), 10, []), Opened;
+                  _ -> none
+              end,
+    Right = [right(Kind, Dir, File, Counters, Atomics) || Kind <- Kinds],
+    Odd = case lists:nth(Place, Kinds) of
+              %% What a disk may have room for is nobody's mistake.
+              allocation -> odd_values() -- [N || N <- odd_integers(), N > 1 bsl 20, N < 1 bsl 47];
+              _ -> odd_values()
+          end,
+    [begin
+         Args = lists:sublist(Right, Place - 1) ++ [Value | lists:nthtail(Place, Right)],
+         Answer = call(Module, Function, Args),
+         case is_answer(Function, Answer) of
+             true -> ok;
+             false -> error({no_answer, {Module, Function, Args}, Answer})
+         end,
+         close_returned(Answer)
+     end || Value <- Odd],
+    _ = emmap:close(File),
+    _ = call(emmap, close_counters, [Counters]),
+    _ = call(emmap_atomics, close, [Atomics]),
+    [ok = file:delete(Path) || Path <- filelib:wildcard(filename:join(Dir, "*")), filelib:is_regular(Path)],
+    ok.
+
+close_returned({returned, {ok, #file_descriptor{} = File}}) -> _ = emmap:close(File), ok;
+close_returned({returned, {#file_descriptor{} = File, _}}) -> _ = emmap:close(File), ok;
+close_returned(_) -> ok.
+
+right(handle, _, File, _, _) -> File;
+right(counters, _, _, Counters, _) -> Counters;
+right(atomics, _, _, _, Atomics) -> Atomics;
+right(name, Dir, _, _, _) -> filename:join(Dir, "file");
+right(counters_name, Dir, _, _, _) -> filename:join(Dir, "counters");
+right(options, _, _, _, _) -> [read];
+right(atomics_options, _, _, _, _) -> [];
+right(info_options, _, _, _, _) -> [];
+right(offset, _, _, _, _) -> 8;
+right(count, _, _, _, _) -> 16;
+right(allocation, _, _, _, _) -> 4096;
+right(reads, _, _, _, _) -> [{0, 1}];
+right(writes, _, _, _, _) -> [{0, <<"x">>}];
+right(data, _, _, _, _) -> <<"data">>;
+right(location, _, _, _, _) -> bof;
+right(advice, _, _, _, _) -> normal;
+right(word_position, _, _, _, _) -> 8;
+right(operation, _, _, _, _) -> add;
+right(word, _, _, _, _) -> 1;
+right(number, _, _, _, _) -> 10;
+right(any, _, _, _, _) -> 1.
+
+%%% Answers
+
+%% What a caller may be told. An exception is the caller's mistake, or a reason of the world where the answer is bare.
+is_answer(_, {error, badarg}) -> true;
+%% As OTP's atomics do: sub/3, new/2.
+is_answer(Function, {error, badarith}) -> Function =:= sub orelse Function =:= sub_get;
+is_answer(open, {error, system_limit}) -> true;
+is_answer(internal_get_nif_resource, Answer) -> Answer =:= {error, notsup};
+is_answer(Function, {error, {Reason, _Name}}) when Function =:= open_counters; Function =:= open -> is_reason(Reason);
+is_answer(Function, {error, Reason}) -> is_bare(Function) andalso is_reason(Reason);
+is_answer(_, {returned, {error, {Done, Reason}}}) when is_integer(Done) -> is_reason(Reason);
+is_answer(_, {returned, {error, Reason}}) -> is_reason(Reason) orelse is_tuple(Reason) andalso is_reason(element(1, Reason));
+is_answer(_, {returned, ok}) -> true;
+is_answer(_, {returned, eof}) -> true;
+is_answer(_, {returned, {ok, _}}) -> true;
+is_answer(info, {returned, Info}) -> is_map(Info);
+is_answer(open_counters, {returned, {#file_descriptor{}, N}}) -> is_integer(N);
+is_answer(Function, {returned, Word}) -> is_bare(Function) andalso is_integer(Word);
+is_answer(_, _) -> false.
+
+is_bare(Function) ->
+    lists:member(Function, [patomic, patomic_read, patomic_write, patomic_cas, inc_counter, dec_counter, set_counter,
+                            read_counter, put, get, add, add_get, sub, sub_get, exchange, compare_exchange, info]).
+
+is_reason(Reason) when is_atom(Reason) ->
+    lists:member(Reason, [badarg, closed, truncated, fixed_size, too_short, bad_magic, notsup, enotsup])
+        orelse file:format_error(Reason) =/= "unknown POSIX error"
+        andalso not lists:member(Reason, [undef, function_clause, badmatch, case_clause, system_limit, terminated]);
+is_reason({Kind, N}) -> is_integer(N) andalso (Kind =:= wrong_length orelse Kind =:= wrong_count);
+is_reason(_) -> false.
+
+%%% Running
+
+%% Runs some calls in this VM. `ok', or the first call with an answer that is none.
+run(Seed, Calls) -> run(Seed, Calls, #{}).
+
+%% Options: `workers' (4), `meddle' (true), `dir' (a new one in the current directory).
+run(Seed, Calls, Options) ->
+    Workers = maps:get(workers, Options, 4),
+    Dir = maps:get(dir, Options, "emmap_fuzz." ++ os:getpid()),
+    ok = filelib:ensure_path(Dir),
+    io:format("emmap_fuzz:run(~p, ~p), ~p workers, in ~ts~n", [Seed, Calls, Workers, Dir]),
+    _ = os:cmd("mkfifo '" ++ filename:join(Dir, "fifo") ++ "'"),
+    Table = ets:new(?MODULE, [public, {read_concurrency, true}]),
+    Meddler = case maps:get(meddle, Options, true) of
+                  true -> spawn_link(fun() -> meddle(Dir, seeded(Seed, meddler, 0)) end);
+                  false -> none
+              end,
+    Each = Calls div Workers,
+    Monitored = [spawn_monitor(fun() -> work(Seed, Worker, Each, Dir, Table) end) || Worker <- lists:seq(1, Workers)],
+    Ends = [receive {'DOWN', Reference, process, Pid, Why} -> Why end || {Pid, Reference} <- Monitored],
+    stop(Meddler),
+    Counts = lists:sort([{Count, What} || {{answer, What}, Count} <- ets:tab2list(Table)]),
+    true = ets:delete(Table),
+    _ = file:del_dir_r(Dir),
+    io:format("~p answers: ~0p~n", [lists:sum([Count || {Count, _} <- Counts]), lists:reverse(Counts)]),
+    case [End || End <- Ends, End =/= normal] of
+        [] -> ok;
+        [First | _] -> {error, First}
+    end.
+
+stop(none) -> ok;
+stop(Meddler) ->
+    Reference = monitor(process, Meddler),
+    unlink(Meddler),
+    exit(Meddler, kill),
+    receive {'DOWN', Reference, process, Meddler, _} -> ok end.
+
+%% Runs with seeds of the time until so many calls were made; raises when one goes wrong.
+long(Calls) ->
+    Started = erlang:monotonic_time(millisecond),
+    long(Calls, 100000),
+    io:format("~p calls in ~p s~n", [Calls, (erlang:monotonic_time(millisecond) - Started) / 1000]).
+
+long(Calls, Each) when Calls > 0 ->
+    ok = run(erlang:system_time(microsecond), Each),
+    long(Calls - Each, Each);
+long(_, _) -> ok.
+
+work(Seed, Worker, Calls, Dir, Table) ->
+    put(dir, Dir),
+    put(table, Table),
+    %% A slot that is filled again leaves its old handle to the collector, open or not.
+    [one(Seed, Worker, Number, Table) || Number <- lists:seq(1, Calls)],
+    ok.
+
+one(Seed, Worker, Number, Table) ->
+    {Module, Function, Args, Slot} = generate(Seed, Worker, Number),
+    Answer = call(Module, Function, Args),
+    case is_answer(Function, Answer) of
+        true -> keep(Answer, Function, Slot, Table);
+        false -> exit({no_answer, {call_number, Seed, Worker, Number}, {Module, Function, Args}, Answer})
+    end.
+
+%% A call by its numbers, with places of handles instead of handles.
+call_number(Seed, Worker, Number) ->
+    put(dir, "."),
+    put(table, none),
+    generate(Seed, Worker, Number).
+
+generate(Seed, Worker, Number) ->
+    _ = seeded(Seed, Worker, Number),
+    Functions = cached_functions(),
+    {Module, Function, Kinds} =
+        case rand:uniform(8) of
+            1 -> element(1, Functions);
+            _ -> element(rand:uniform(tuple_size(Functions)), Functions)
+        end,
+    %% Waiting for the disk is tested elsewhere.
+    case lists:member(Function, [sync, datasync]) andalso rand:uniform(8) > 1 of
+        true -> {emmap, info, [value(handle)], 1};
+        false -> {Module, Function, [value(Kind) || Kind <- Kinds], rand:uniform(?HANDLES)}
+    end.
+
+cached_functions() ->
+    case get(functions) of
+        undefined ->
+            Functions = list_to_tuple(functions()),
+            put(functions, Functions),
+            Functions;
+        Functions -> Functions
+    end.
+
+seeded(Seed, Worker, Number) -> rand:seed(exsss, erlang:phash2({Seed, Worker, Number}, 1 bsl 32)).
+
+%% Keeps what was opened, reads what was read to the end, and counts.
+keep(Answer, Function, Slot, Table) ->
+    What = case Answer of
+               {returned, {ok, #file_descriptor{} = File}} -> ets:insert(Table, {{handle, Slot}, File}), opened;
+               {returned, {#file_descriptor{}, _} = Counters} -> ets:insert(Table, {{counters, Slot}, Counters}), opened;
+               {returned, {ok, Atomics}} when Function =:= open -> ets:insert(Table, {{atomics, Slot}, Atomics}), opened;
+               {returned, {ok, Bytes}} when is_binary(Bytes) ->
+                   _ = erlang:crc32(Bytes),
+                   %% To be read again, when the file and the handle have become something else.
+                   case put({held, Slot}, Bytes) of
+                       Held when is_binary(Held) -> _ = erlang:crc32(Held), ok;
+                       undefined -> ok
+                   end,
+                   bytes;
+               {returned, {ok, _}} -> ok;
+               {returned, {error, Reason}} when is_tuple(Reason) -> tuple;
+               {returned, {error, Reason}} -> Reason;
+               {returned, Other} when is_atom(Other) -> Other;
+               {returned, _} -> word;
+               {error, {Reason, _}} when is_atom(Reason) -> {raised, Reason};
+               {error, {Reason, _}} -> {raised, element(1, Reason)};
+               {error, Reason} -> {raised, Reason}
+           end,
+    _ = ets:update_counter(Table, {answer, What}, 1, {{answer, What}, 0}),
+    ok.
+
+%%% Values
+
+value(Kind) ->
+    case rand:uniform(25) of
+        1 -> odd(Kind);
+        _ -> usual(Kind)
+    end.
+
+%% No offset that a disk may have room for: see every_value/6.
+odd(allocation) -> one_of([0, -1, 1 bsl 62, (1 bsl 63) - 1, 1 bsl 64, foo, 1.5]);
+odd(_) -> one_of_tuple(cached_odd_values()).
+
+cached_odd_values() ->
+    case get(odd_values) of
+        undefined ->
+            Values = list_to_tuple(odd_values()),
+            put(odd_values, Values),
+            Values;
+        Values -> Values
+    end.
+
+usual(handle) -> kept(handle);
+usual(counters) -> kept(counters);
+usual(atomics) -> kept(atomics);
+usual(any) -> one_of([0, 1, [], <<"x">>]);
+usual(name) ->
+    case rand:uniform(40) of
+        1 -> "/dev/null";
+        3 -> get(dir);
+        4 -> filename:join(get(dir), "fifo");
+        5 -> filename:join([get(dir), "none", "such"]);
+        6 -> lists:duplicate(1 bsl rand:uniform(16), $n);
+        7 -> [get(dir), $/, ["file", [$1]]];
+        8 -> filename:join(get(dir), <<"file2">>);
+        _ -> a_file()
+    end;
+usual(counters_name) ->
+    case rand:uniform(4) of
+        1 -> a_file();
+        _ -> filename:join(get(dir), "counters" ++ integer_to_list(rand:uniform(3)))
+    end;
+usual(offset) ->
+    case rand:uniform(4) of
+        1 -> 0;
+        2 -> 4096 * rand:uniform(?LIMIT div 4096);
+        3 -> 4096 * rand:uniform(?LIMIT div 4096) - rand:uniform(17) + 9;
+        4 -> rand:uniform(?LIMIT + 10000) - 1
+    end;
+usual(count) ->
+    case rand:uniform(4) of
+        1 -> rand:uniform(9) - 1;
+        2 -> rand:uniform(100);
+        3 -> rand:uniform(5000);
+        4 -> rand:uniform(2 * ?LIMIT)
+    end;
+usual(allocation) -> rand:uniform(?LIMIT);
+usual(reads) -> [{value(offset), value(count)} || _ <- lists:seq(1, rand:uniform(4) - 1)];
+usual(writes) -> [{value(offset), value(data)} || _ <- lists:seq(1, rand:uniform(4) - 1)];
+usual(data) ->
+    case rand:uniform(5) of
+        1 -> <<>>;
+        2 -> <<"a line\r\nand another\n">>;
+        3 -> [$a, [<<"b">>, "c"] | <<"\n">>];
+        4 -> binary:copy(<<"0123456789abcde\n">>, rand:uniform(600));
+        5 -> binary:copy(<<"x">>, rand:uniform(300000))
+    end;
+usual(location) ->
+    case rand:uniform(5) of
+        1 -> one_of([bof, cur, eof]);
+        2 -> value(offset);
+        _ -> {one_of([bof, cur, eof]), usual(offset) - value_number()}
+    end;
+usual(advice) -> one_of([normal, sequential, random, will_need, dont_need, no_reuse, never]);
+usual(word_position) -> 8 * (rand:uniform(?LIMIT div 8) - 1);
+usual(operation) -> one_of([add, sub, 'band', 'bor', 'bxor', xchg]);
+usual(word) -> one_of([0, 1, -1, rand:uniform(1 bsl 40), (1 bsl 63) - 1, -(1 bsl 63), (1 bsl 64) - 1]);
+usual(number) -> rand:uniform(12) - 1;
+usual(info_options) -> one_of([[], [raw], [{time, posix}], [{time, universal}], [{time, local}, raw], [{time, foo}]]);
+usual(atomics_options) -> one_of([[], [{signed, true}], [{signed, false}], [{signed, foo}], [foo]]);
+usual(options) ->
+    lists:append([[Option || rand:uniform(Weight) =:= 1] || {Option, Weight} <- options()]
+                 ++ [one_of([[], [shared], [shared], [shared], [private], [shared_validate]]), one_of([[], [lock], [nolock]]),
+                     one_of([[], [direct]])]).
+
+%% Of N times, how often each is not given.
+options() ->
+    [{read, 2}, {write, 1 + rand:uniform(2) div 2}, {create, 2}, {truncate, 8}, {anon, 12}, {auto_unlink, 10}, {debug, 2000},
+     {fit, 4}, {fixed_size, 8}, {populate, 8}, {noreserve, 8}, {nocache, 12}, {nonblock, 12}, {sync, 30}, {uninitialized, 30},
+     {hugetlb, 60}, {huge_2mb, 60}, {huge_1gb, 60}, {fixed, 30}, {{size, size()}, 2},
+     {{max_inc_size, 1 bsl (rand:uniform(40) - 1)}, 6}, {{chmod, rand:uniform(8#1000) - 1}, 12},
+     {{address, 16#10000000 * rand:uniform(64)}, 30}].
+
+value_number() -> rand:uniform(?LIMIT) - 1.
+
+%% What a memory has room for, or what none has: a file may be large and empty, but `anon' with `populate' is not.
+size() ->
+    case rand:uniform(12) of
+        1 -> 1 bsl (46 + rand:uniform(17));
+        2 -> one_of([0, -1, foo, 1.5, 1 bsl 63, 1 bsl 64]);
+        _ -> value_number()
+    end.
+
+a_file() -> filename:join(get(dir), "file" ++ integer_to_list(rand:uniform(?FILES))).
+
+kept(Kind) ->
+    Slot = rand:uniform(?HANDLES),
+    case get(table) of
+        none -> {Kind, Slot};
+        Table ->
+            case ets:lookup(Table, {Kind, Slot}) of
+                [{_, Kept}] -> Kept;
+                [] -> {none, Kind}
+            end
+    end.
+
+one_of(List) -> lists:nth(rand:uniform(length(List)), List).
+one_of_tuple(Tuple) -> element(rand:uniform(tuple_size(Tuple)), Tuple).
+
+%%% The others who use the files
+
+%% Does to the files what other programs do, for ever.
+meddle(Dir, _) ->
+    put(dir, Dir),
+    meddle_on().
+
+meddle_on() ->
+    Name = a_file(),
+    Size = value_number(),
+    _ = case rand:uniform(12) of
+            1 -> file:delete(Name);
+            2 -> file:write_file(Name, binary:copy(<<"other\n">>, Size div 6));
+            3 -> file:rename(Name, a_file());
+            4 -> file:change_mode(Name, one_of([8#400, 8#600, 8#666]));
+            5 -> file:write_file(filename:join(get(dir), "counters" ++ integer_to_list(rand:uniform(3))),
+                                 one_of([<<>>, <<"EMMAP01\n">>, binary:copy(<<0>>, 96)]));
+            6 -> file:write_file(Name, <<>>);
+            _ ->
+                with_raw(Name, fun(File) ->
+                                       {ok, Size} = file:position(File, Size),
+                                       file:truncate(File)
+                               end)
+        end,
+    meddle_on().
+
+with_raw(Name, Do) ->
+    case file:open(Name, [read, write, raw]) of
+        {ok, File} ->
+            _ = Do(File),
+            file:close(File);
+        Error -> Error
+    end.

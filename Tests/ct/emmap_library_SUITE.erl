@@ -1,0 +1,419 @@
+%% Copyright 2026 the emmap authors. Licensed under the Apache License, Version 2.0.
+
+%% The library as a whole: what it weighs and needs, that it loads, reloads and leaves nothing behind, and that no
+%% function of emmap goes untested.
+-module(emmap_library_SUITE).
+
+-include_lib("stdlib/include/assert.hrl").
+
+-compile([export_all, nowarn_export_all]).
+
+-define(ROUNDS, 2000).
+
+all() ->
+    [the_library_is_small, the_library_needs_nothing_but_libc, the_library_exports_only_nif_init,
+     init_has_loaded_the_library, init_loads_once, init_says_what_is_missing,
+     a_reloaded_module_keeps_its_handles, another_copy_of_the_library_takes_handles_over,
+     closed_handles_leave_nothing, dropped_handles_leave_nothing, dropped_binaries_leave_nothing,
+     failed_opens_leave_nothing, failed_counters_leave_nothing, the_shell_explains_wrong_arguments,
+     every_export_is_tested, every_option_is_tested].
+
+init_per_testcase(Case, Config) -> emmap_test:directory(Case, Config).
+
+end_per_testcase(_, _) -> ok.
+
+%%% The file
+
+library() -> filename:join([filename:dirname(filename:dirname(code:which(emmap))), "priv", "emmap.so"]).
+
+the_library_is_small(_) ->
+    Size = filelib:file_size(library()),
+    ct:log("~b bytes", [Size]),
+    ?assert(Size > 0),
+    ?assert(Size < 200000).
+
+%% Lines that a tool prints about the library.
+lines(Tool, Arguments) ->
+    Executable = os:find_executable(Tool),
+    ?assertNotEqual(false, Executable),
+    string:lexemes(os:cmd(lists:join($\s, [Executable | Arguments] ++ ["'" ++ library() ++ "'"])), "\n").
+
+the_library_needs_nothing_but_libc(_) ->
+    Needed = [Name || Line <- lines("readelf", ["-d", "-W"]),
+                      {match, [Name]} <- [re:run(Line, "\\(NEEDED\\).*\\[(.*)\\]", [{capture, all_but_first, list}])]],
+    ?assert(lists:member("libc.so.6", Needed)),
+    ?assertEqual([], [Name || Name <- Needed, Name =/= "libc.so.6", not lists:prefix("ld-linux", Name)]),
+    %% What is not found there, the VM has: its NIF functions, and its names of errors.
+    Undefined = [lists:last(string:lexemes(Line, " ")) || Line <- lines("nm", ["-D", "--undefined-only"]),
+                                                           lists:member("U", string:lexemes(Line, " "))],
+    ?assert(length(Undefined) > 10),
+    ?assertEqual(["erl_errno_id"], [Name || Name <- Undefined, string:find(Name, "@GLIBC_") =:= nomatch,
+                                            not lists:prefix("enif_", Name)]).
+
+the_library_exports_only_nif_init(_) ->
+    %% Capital letters stand for symbols that others can bind to.
+    ?assertEqual(["nif_init"], [Name || Line <- lines("nm", ["-D", "--defined-only"]),
+                                        [_, Type, Name] <- [string:lexemes(Line, " ")],
+                                        string:uppercase(Type) =:= Type]).
+
+%%% Loading
+
+init_has_loaded_the_library(_) ->
+    ?assertEqual({module, emmap}, code:ensure_loaded(emmap)),
+    {ok, Maps} = file:read_file("/proc/self/maps"),
+    ?assertNotEqual(nomatch, binary:match(Maps, <<"/emmap.so">>)).
+
+init_loads_once(_) ->
+    Vm = emmap_test:start_vm(),
+    emmap_test:in_vm(Vm, fun() ->
+        {ok, File} = emmap:open("", 0, 8, [anon, write]),
+        [?assertMatch({error, {reload, _}}, emmap:init()) || _ <- [1, 2, 3]],
+        ?assertEqual({ok, <<0:64>>}, emmap:pread(File, 0, 8))
+    end),
+    emmap_test:stop_vm(Vm).
+
+init_says_what_is_missing(Config) ->
+    Ebin = emmap_test:path(Config, "alone/ebin"),
+    ok = filelib:ensure_dir(filename:join(Ebin, "x")),
+    {ok, _} = file:copy(code:which(emmap), filename:join(Ebin, "emmap.beam")),
+    Vm = emmap_test:start_vm(),
+    emmap_test:in_vm(Vm, fun() ->
+        [code:del_path(Path) || Path <- code:get_path(), filelib:is_file(filename:join(Path, "emmap.beam"))],
+        true = code:add_patha(Ebin),
+        ok = logger:add_handler(?MODULE, ?MODULE, #{config => self()}),
+        ?assertEqual({error, on_load_failure}, code:load_file(emmap)),
+        Text = receive {logged, Logged} -> Logged end,
+        ?assertNotEqual(nomatch, string:find(Text, "emmap_library_not_loaded")),
+        ?assertNotEqual(nomatch, string:find(Text, "alone/priv/emmap")),
+        ?assertError(undef, emmap:init())
+    end),
+    emmap_test:stop_vm(Vm).
+
+%% A handler of the logger that tells a process what was logged.
+log(#{msg := {report, #{format := Format, args := Arguments}}}, #{config := Process}) ->
+    Process ! {logged, lists:flatten(io_lib:format(Format, Arguments))};
+log(#{msg := {Format, Arguments}}, #{config := Process}) when is_list(Format) ->
+    Process ! {logged, lists:flatten(io_lib:format(Format, Arguments))};
+log(_, _) -> ok.
+
+%%% Reloading
+
+a_reloaded_module_keeps_its_handles(Config) ->
+    Path = emmap_test:file(Config, "file", emmap_test:bytes(10000)),
+    Vm = emmap_test:start_vm(),
+    emmap_test:in_vm(Vm, fun() -> survives(Path, fun reload/0) end),
+    emmap_test:stop_vm(Vm).
+
+reload() ->
+    false = code:purge(emmap),
+    {module, emmap} = code:load_file(emmap),
+    false = code:purge(emmap).
+
+%% As when a new release is installed beside the old one: its library is another file, with state of its own.
+another_copy_of_the_library_takes_handles_over(Config) ->
+    Path = emmap_test:file(Config, "file", emmap_test:bytes(10000)),
+    Vm = emmap_test:start_vm(),
+    emmap_test:in_vm(Vm, fun() ->
+        Old = filename:dirname(filename:dirname(code:which(emmap))),
+        survives(Path, fun() -> upgrade(Old, filename:dirname(Path)) end)
+    end),
+    emmap_test:stop_vm(Vm).
+
+upgrade(Old, Directory) ->
+    New = filename:join(Directory, "emmap-" ++ integer_to_list(erlang:unique_integer([positive]))),
+    [begin
+         Target = filename:join([New | File]),
+         ok = filelib:ensure_dir(Target),
+         {ok, _} = file:copy(filename:join([Old | File]), Target)
+     end || File <- [["priv", "emmap.so"] | [["ebin", filename:basename(Beam)]
+                                             || Beam <- filelib:wildcard(filename:join(Old, "ebin/*"))]]],
+    [code:del_path(Path) || Path <- code:get_path(), filelib:is_file(filename:join(Path, "emmap.beam"))],
+    true = code:add_patha(filename:join(New, "ebin")),
+    reload(),
+    ?assertEqual(filename:join(New, "ebin/emmap.beam"), code:which(emmap)),
+    {ok, Maps} = file:read_file("/proc/self/maps"),
+    ?assertNotEqual(nomatch, string:find(Maps, filename:join(New, "priv/emmap.so"))).
+
+%% Uses handles and what came from them before and after the code was changed, three times over.
+survives(Path, Change) ->
+    {ok, File} = emmap:open(Path, [shared, write]),
+    {ok, Direct} = emmap:open(Path, [shared, direct]),
+    {ok, Held} = emmap:pread(Direct, 0, 10000),
+    {ok, 8} = emmap:position(File, 8),
+    [begin
+         Change(),
+         ?assertEqual({ok, 8}, emmap:position(File, cur)),
+         ok = emmap:pwrite(File, 0, <<N:64/native>>),
+         ?assertEqual(N, emmap:patomic(File, 0, add, 1)),
+         ?assertEqual({ok, <<(N + 1):64/native>>}, emmap:pread(Direct, 0, 8)),
+         ?assertEqual(<<(N + 1):64/native>>, binary:part(Held, 0, 8)),
+         {ok, New} = emmap:open(Path, [shared]),
+         ?assertEqual({ok, <<(N + 1):64/native>>}, emmap:pread(New, 0, 8)),
+         ok = emmap:close(New)
+     end || N <- [100, 200, 300]],
+    ok = emmap:write(File, binary:copy(<<"x">>, 3 bsl 20)),
+    ?assertEqual({ok, <<"x">>}, emmap:pread(File, (3 bsl 20) + 7, 2)),
+    ok = emmap:close(Direct),
+    ?assertEqual(<<301:64/native>>, binary:part(Held, 0, 8)),
+    %% Faults of a mapping that was made before the change are still caught.
+    {ok, Raw} = file:open(Path, [raw, read, write]),
+    {ok, 100} = file:position(Raw, 100),
+    ok = file:truncate(Raw),
+    ?assertEqual({error, truncated}, emmap:pread(File, 1 bsl 20, 10)),
+    ok = emmap:close(File),
+    ?assertEqual({error, closed}, emmap:pread(File, 0, 1)).
+
+%%% Nothing left behind
+
+%% In a VM of its own, so that nothing else moves what is counted. Leaked, the rounds would hold 2,000 descriptors, as
+%% many mappings, and 128 MB.
+leaves_nothing(Config, Round) -> leaves_nothing(Config, Round, fun() -> ok end).
+
+leaves_nothing(Config, Round, Finish) ->
+    Path = emmap_test:file(Config, "file", emmap_test:bytes(1 bsl 16)),
+    Vm = emmap_test:start_vm(),
+    emmap_test:in_vm(Vm, fun() ->
+        %% Once, so that what is made once and kept is there.
+        [Round(Path) || _ <- lists:seq(1, 50)],
+        Finish(),
+        settle(emmap_test:descriptors(), 0, Path),
+        Before = emmap_test:descriptors(),
+        Kilobytes = emmap_test:status_kb("VmRSS"),
+        Mappings = length(emmap_test:mappings()),
+        [Round(Path) || _ <- lists:seq(1, ?ROUNDS)],
+        Finish(),
+        settle(Before, Mappings + 100, Path),
+        ?assert(emmap_test:status_kb("VmRSS") - Kilobytes < 12 bsl 10)
+    end),
+    emmap_test:stop_vm(Vm),
+    ?assertEqual({ok, emmap_test:bytes(1 bsl 16)}, file:read_file(Path)).
+
+%% Handles are collected with the processes that had them, and a thread of the library takes down what they held.
+settle(Descriptors, Mappings, Path) ->
+    erlang:garbage_collect(),
+    emmap_test:wait_until(fun() ->
+        case {emmap_test:descriptors(), mappings_of(Path), length(emmap_test:mappings())} of
+            {Now, 0, All} when Now =< Descriptors, All =< Mappings; Now =< Descriptors, Mappings =:= 0, All > 0 -> true;
+            Other -> Other
+        end
+    end).
+
+mappings_of(Path) ->
+    {ok, Maps} = file:read_file("/proc/self/maps"),
+    length(binary:matches(Maps, iolist_to_binary(Path))).
+
+closed_handles_leave_nothing(Config) ->
+    leaves_nothing(Config, fun(Path) ->
+        {ok, File} = open_some(Path),
+        ok = emmap:close(File)
+    end).
+
+%% A different kind of mapping each time, all their pages in use.
+open_some(Path) ->
+    Kinds = {[shared, write], [], [write, populate], [shared, direct, populate], [nolock, shared, write, fixed_size],
+             [anon, write, populate, {size, 1 bsl 16}]},
+    {ok, File} = emmap:open(Path, element(rand:uniform(tuple_size(Kinds)), Kinds)),
+    {ok, <<_:(1 bsl 16)/binary>>} = emmap:pread(File, 0, 1 bsl 16),
+    {ok, File}.
+
+dropped_handles_leave_nothing(Config) ->
+    leaves_nothing(Config, fun(Path) ->
+        emmap_test:in_process(fun() -> {ok, _} = open_some(Path), dropped end)
+    end).
+
+%% A direct binary outlives its handle, here by far, and goes at last.
+dropped_binaries_leave_nothing(Config) ->
+    leaves_nothing(Config, fun(Path) ->
+        Bytes = emmap_test:in_process(fun() ->
+            {ok, File} = emmap:open(Path, [shared, direct]),
+            {ok, Bytes} = emmap:pread(File, 0, 1 bsl 16),
+            Bytes
+        end),
+        ?assertEqual(emmap_test:bytes(100), binary:part(Bytes, 0, 100)),
+        put(bytes, Bytes)
+    end, fun() -> erase(bytes) end).
+
+failed_opens_leave_nothing(Config) ->
+    leaves_nothing(Config, fun(Path) ->
+        Failing = [{Path ++ "none", 0, 0, []}, {Path, 0, 1 bsl 17, [shared]}, {Path, 1 bsl 17, 0, []},
+                   {Path, 0, 1, [shared_validate, sync]}, {Path, 0, 1, [{address, in_use()}]},
+                   {filename:dirname(Path), 0, 0, []}, {Path, 0, 0, [hugetlb]}, {Path ++ "new", 0, 0, [create, write]},
+                   {Path ++ "new", 0, 1 bsl 62, [create, write, shared]}, {Path, 0, 0, [truncate]},
+                   {Path, 0, 0, [auto_unlink, {address, in_use()}]}],
+        {Name, Offset, Length, Options} = lists:nth(rand:uniform(length(Failing)), Failing),
+        {error, _} = emmap:open(Name, Offset, Length, Options),
+        {badarg, _} = emmap_test:raised(fun() -> emmap:open(Path, [raed]) end)
+    end).
+
+%% Where this VM's program is.
+in_use() ->
+    case get(in_use) of
+        undefined ->
+            [{From, _} | _] = emmap_test:mappings(),
+            put(in_use, From),
+            From;
+        From -> From
+    end.
+
+failed_counters_leave_nothing(Config) ->
+    leaves_nothing(Config, fun(Path) -> ?assertError({bad_magic, Path}, emmap:open_counters(Path, 0)) end).
+
+%%% What the shell prints
+
+the_shell_explains_wrong_arguments(Config) ->
+    Path = emmap_test:file(Config, "file", <<0:640>>),
+    {ok, File} = emmap:open(Path, [shared, write]),
+    {ok, Closed} = emmap:open(Path, []),
+    ok = emmap:close(Closed),
+    [?assertNotEqual({Text, nomatch}, {Text, string:find(printed(Fun), Text)})
+     || {Text, Fun} <- [{"argument 2: unknown option raed", fun() -> emmap:open(Path, [raed]) end},
+                        {"argument 4: unknown option raed", fun() -> emmap:open(Path, 0, 0, [raed]) end},
+                        {"argument 2: position 12 is not a multiple of 8", fun() -> emmap:patomic_read(File, 12) end},
+                        {"argument 1: the file is closed", fun() -> emmap:info(Closed) end},
+                        {"argument 1: the file is closed", fun() -> emmap:patomic(Closed, 0, add, 1) end},
+                        {"argument 1: not a memory-mapped file", fun() -> emmap:info(closed) end}]].
+
+%% As the shell prints an exception, with the exported function on top.
+printed(Fun) ->
+    try Fun() of
+        Value -> error({no_exception, Value})
+    catch
+        Class:Reason:Stack ->
+            ?assertMatch([{emmap, _, Arguments, _} | _] when is_list(Arguments), Stack),
+            unicode:characters_to_list(erl_error:format_exception(Class, Reason, Stack))
+    end.
+
+%%% Nothing untested
+
+%% For each export, the case that uses it well, the one that goes to its limits (below, at and above), and the one that
+%% gives it wrong arguments.
+cases() ->
+    L = emmap_library_SUITE, O = emmap_open_SUITE, P = emmap_options_SUITE, I = emmap_io_SUITE,
+    A = emmap_atomic_SUITE, C = emmap_counters_SUITE,
+    [{init, 0, {L, init_loads_once}, {L, init_loads_once}, {L, init_says_what_is_missing}},
+     {open, 2, {O, the_whole_file_is_mapped}, {P, size_is_the_size_of_the_mapping}, {P, unknown_options_are_refused}},
+     {open, 4, {O, an_unaligned_offset_reads_the_right_bytes}, {O, a_window_past_the_end_is_too_short},
+      {O, what_is_no_offset_or_length_is_refused}},
+     {close, 1, {O, close_gives_the_descriptor_back}, {O, close_closes_once}, {O, close_refuses_what_is_no_handle}},
+     {info, 1, {O, info_describes_the_handle}, {O, info_of_an_empty_handle_has_size_0},
+      {O, info_refuses_what_is_no_handle}},
+     {read, 2, {I, read_moves_the_position}, {I, read_stops_at_the_end}, {I, read_refuses_bad_counts}},
+     {read_line, 1, {I, read_line_gives_lines}, {I, read_line_of_any_length}, {I, read_line_refuses_what_is_no_handle}},
+     {pread, 2, {I, pread_list_gives_a_list}, {I, pread_list_gives_a_list}, {I, pread_list_refuses_bad_arguments}},
+     {pread, 3, {I, large_reads_are_whole}, {I, pread_past_the_end_is_eof}, {I, pread_refuses_bad_arguments}},
+     {write, 2, {I, write_moves_the_position}, {I, write_past_the_end_grows_the_file}, {I, write_refuses_bad_data}},
+     {pwrite, 2, {I, pwrite_list_says_how_many_were_done}, {I, pwrite_list_says_how_many_were_done},
+      {I, pwrite_list_refuses_bad_lists}},
+     {pwrite, 3, {I, pwrite_keeps_the_position}, {I, write_past_a_fixed_end_writes_nothing},
+      {I, pwrite_refuses_bad_arguments}},
+     {position, 2, {I, position_moves_from_everywhere}, {I, position_before_the_start_is_einval},
+      {I, position_refuses_bad_locations}},
+     {copy, 3, {I, copy_moves_both_positions}, {I, copy_stops_at_the_end}, {I, copy_refuses_bad_arguments}},
+     {ipread_s32bu_p32bu, 3, {I, ipread_follows_a_header}, {I, ipread_past_the_end_is_eof},
+      {I, ipread_refuses_bad_arguments}},
+     {read_handle_info, 2, {I, read_handle_info_is_that_of_the_file}, {I, read_handle_info_of_an_empty_file},
+      {I, read_handle_info_refuses_bad_arguments}},
+     {sendfile, 8, {I, sendfile_falls_back_to_reading}, {I, sendfile_from_and_past_the_end},
+      {I, sendfile_refuses_what_is_no_handle}},
+     {internal_get_nif_resource, 1, {I, sendfile_falls_back_to_reading}, {I, sendfile_from_and_past_the_end},
+      {I, sendfile_refuses_what_is_no_handle}},
+     {resize, 1, {P, max_inc_size_bounds_a_step_of_growth}, {I, resize_doubles}, {I, resize_refuses_bad_sizes}},
+     {resize, 2, {I, resize_keeps_direct_binaries}, {I, resize_sets_the_length_of_the_file},
+      {I, resize_refuses_bad_sizes}},
+     {truncate, 1, {I, truncate_fills_up_to_the_position}, {I, truncate_cuts_at_the_position},
+      {I, truncate_refuses_what_cannot_change}},
+     {remap, 1, {I, remap_of_an_unchanged_file_changes_nothing}, {I, remap_follows_the_file},
+      {I, remap_refuses_what_is_no_handle}},
+     {allocate, 3, {I, allocate_keeps_the_length}, {I, allocate_keeps_the_length}, {I, allocate_refuses_bad_ranges}},
+     {sync, 1, {I, sync_returns_when_it_is_done}, {I, sync_of_nothing_is_ok}, {I, sync_refuses_bad_arguments}},
+     {sync, 3, {I, sync_returns_when_it_is_done}, {I, sync_range_has_bounds}, {I, sync_refuses_bad_arguments}},
+     {datasync, 1, {I, sync_returns_when_it_is_done}, {I, sync_of_nothing_is_ok}, {I, sync_refuses_bad_arguments}},
+     {flush, 1, {I, sync_returns_when_it_is_done}, {I, sync_of_nothing_is_ok}, {I, sync_refuses_bad_arguments}},
+     {advise, 4, {I, advise_never_drops_data}, {I, advise_takes_every_advice}, {I, advise_refuses_bad_arguments}},
+     {patomic, 4, {A, operations_agree_with_atomics}, {A, words_have_bounds},
+      {A, positions_that_are_no_word_are_refused}},
+     {patomic_read, 2, {A, operations_return_the_old_value}, {A, words_have_bounds},
+      {A, positions_that_are_no_word_are_refused}},
+     {patomic_write, 3, {A, operations_return_the_old_value}, {A, words_have_bounds},
+      {A, positions_that_are_no_word_are_refused}},
+     {patomic_cas, 4, {A, compare_exchange_tells_what_was_there}, {A, words_have_bounds},
+      {A, positions_that_are_no_word_are_refused}},
+     {open_counters, 1, {C, one_counter_is_the_default}, {C, one_counter_is_the_default},
+      {C, one_counter_is_the_default}},
+     {open_counters, 2, {C, a_file_written_by_hand_opens}, {C, a_number_must_be_right},
+      {C, a_number_must_be_possible}},
+     {close_counters, 1, {C, counters_return_the_old_value}, {C, close_counters_closes_once},
+      {C, what_is_no_file_of_counters_is_refused}}
+     | [{Function, Arity, {C, counters_return_the_old_value}, {C, counters_are_numbered_from_0},
+         {C, what_is_no_file_of_counters_is_refused}}
+        || {Function, Arity} <- [{inc_counter, 2}, {inc_counter, 3}, {dec_counter, 2}, {dec_counter, 3},
+                                 {set_counter, 3}, {read_counter, 2}]]].
+
+%% The table names every export and nothing else; every case that it names is run, and calls the export.
+every_export_is_tested(_) ->
+    Exports = [Export || {Function, _} = Export <- emmap:module_info(exports), Function =/= module_info],
+    ?assertEqual(lists:sort(Exports), lists:sort([{Function, Arity} || {Function, Arity, _, _, _} <- cases()])),
+    Calls = maps:from_list([{Suite, calls(Suite)} || Suite <- suites()]),
+    [begin
+         ?assert(lists:member(Case, cases_of(Suite))),
+         ?assertEqual({{Suite, Case}, {Function, Arity}, true},
+                      {{Suite, Case}, {Function, Arity},
+                       lists:member({Function, Arity}, reached(Case, maps:get(Suite, Calls)))})
+     end || {Function, Arity, Good, Limit, Bad} <- cases(), {Suite, Case} <- [Good, Limit, Bad]].
+
+suites() -> lists:usort([Suite || {_, _, Good, Limit, Bad} <- cases(), {Suite, _} <- [Good, Limit, Bad]]).
+
+cases_of(Suite) ->
+    lists:append([case Entry of
+                      {group, Group} -> element(3, lists:keyfind(Group, 1, Suite:groups()));
+                      Case -> [Case]
+                  end || Entry <- Suite:all()]).
+
+%% What each function of a suite calls: functions of emmap (those of `file' that pass a handle on among them), and other
+%% functions of the suite.
+calls(Suite) ->
+    {ok, {_, [{abstract_code, {_, Forms}}]}} = beam_lib:chunks(code:which(Suite), [abstract_code]),
+    Functions = [{Name, calls_in(Clauses)} || {function, _, Name, _, Clauses} <- Forms],
+    lists:foldl(fun({Name, Calls}, Map) -> maps:update_with(Name, fun(Old) -> Calls ++ Old end, Calls, Map) end,
+                #{}, Functions).
+
+calls_in({call, _, {remote, _, {atom, _, emmap}, {atom, _, Function}}, Arguments}) ->
+    [{emmap, Function, length(Arguments)} | calls_in(Arguments)];
+calls_in({call, _, {remote, _, {atom, _, file}, {atom, _, sendfile}}, Arguments}) ->
+    [{emmap, sendfile, 8}, {emmap, internal_get_nif_resource, 1} | calls_in(Arguments)];
+calls_in({call, _, {remote, _, {atom, _, file}, {atom, _, Function}}, Arguments}) ->
+    [{emmap, Function, length(Arguments)} | calls_in(Arguments)];
+calls_in({'fun', _, {function, {atom, _, Module}, {atom, _, Function}, {integer, _, Arity}}})
+  when Module =:= emmap; Module =:= file ->
+    [{emmap, Function, Arity}];
+calls_in({call, _, {atom, _, Function}, Arguments}) -> [{local, Function} | calls_in(Arguments)];
+calls_in({'fun', _, {function, Function, _}}) -> [{local, Function}];
+calls_in(Form) when is_tuple(Form) -> calls_in(tuple_to_list(Form));
+calls_in([Form | Forms]) -> calls_in(Form) ++ calls_in(Forms);
+calls_in(_) -> [].
+
+reached(Case, Calls) -> [{Function, Arity} || {emmap, Function, Arity} <- reach([Case], [], Calls)].
+
+reach([], _, _) -> [];
+reach([Function | Rest], Seen, Calls) ->
+    case lists:member(Function, Seen) of
+        true -> reach(Rest, Seen, Calls);
+        false ->
+            Here = maps:get(Function, Calls, []),
+            Here ++ reach([Local || {local, Local} <- Here] ++ Rest, [Function | Seen], Calls)
+    end.
+
+%% Every option of the type has a case in the suite of options that is named after it.
+every_option_is_tested(_) ->
+    {ok, {_, [{abstract_code, {_, Forms}}]}} = beam_lib:chunks(code:which(emmap), [abstract_code]),
+    [Alternatives] = [Types || {attribute, _, type, {open_option, {type, _, union, Types}, []}} <- Forms],
+    Options = [case Type of
+                   {atom, _, Name} -> Name;
+                   {type, _, tuple, [{atom, _, Name} | _]} -> Name
+               end || Type <- Alternatives],
+    ?assert(length(Options) > 20),
+    Cases = [atom_to_list(Case) || Case <- emmap_options_SUITE:all()],
+    Named = #{hugetlb => "huge_pages", huge_2mb => "huge_pages", huge_1gb => "huge_pages"},
+    ?assertEqual([], [Option || Option <- Options,
+                                Prefix <- [maps:get(Option, Named, atom_to_list(Option)) ++ "_"],
+                                not lists:any(fun(Case) -> lists:prefix(Prefix, Case) end, Cases)]).

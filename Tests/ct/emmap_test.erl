@@ -1,0 +1,166 @@
+%% Copyright 2026 the emmap authors. Licensed under the Apache License, Version 2.0.
+
+%% What the suites have in common: a directory per case, VMs of their own, explanations of exceptions, and a look at
+%% how the system sees this process.
+-module(emmap_test).
+
+-export([directory/2, path/2, file/3, bytes/1]).
+-export([start_vm/0, start_vm/1, in_vm/2, kill_vm/1, stop_vm/1, run_erl/1]).
+-export([raised/1, in_process/1, wait_until/1, wait_until/2]).
+-export([page_size/0, descriptors/0, mappings/0, mapping_at/1, free_address/1, status_kb/1]).
+
+-define(DEADLINE, 20000).
+
+%%% Files
+
+%% Gives a case an empty directory of its own, for `path' and `file'.
+directory(Case, Config) ->
+    Directory = filename:join(proplists:get_value(priv_dir, Config), atom_to_list(Case)),
+    ok = filelib:ensure_dir(filename:join(Directory, "x")),
+    [{directory, Directory} | Config].
+
+path(Config, Name) -> filename:join(proplists:get_value(directory, Config), Name).
+
+%% Writes a file and returns its path.
+file(Config, Name, Bytes) ->
+    Path = path(Config, Name),
+    ok = file:write_file(Path, Bytes),
+    Path.
+
+%% Bytes in which every position can be told from its neighbours, across page boundaries too.
+bytes(Count) -> binary:part(<< <<N:32>> || N <- lists:seq(0, Count div 4) >>, 0, Count).
+
+%%% VMs
+
+%% Starts a VM that finds emmap and the suites. It is linked to the caller.
+start_vm() -> start_vm([]).
+
+start_vm(Arguments) ->
+    {ok, Vm, _} = peer:start_link(#{connection => standard_io, args => code_path() ++ Arguments}),
+    Vm.
+
+in_vm(Vm, Fun) -> peer:call(Vm, erlang, apply, [Fun, []], 60000).
+
+stop_vm(Vm) -> peer:stop(Vm).
+
+%% Ends a VM as a crash of the machine would, as far as it can tell, and returns when the process is gone.
+kill_vm(Vm) ->
+    Pid = in_vm(Vm, fun os:getpid/0),
+    unlink(Vm),
+    Monitor = monitor(process, Vm),
+    [] = os:cmd("kill -KILL " ++ Pid),
+    receive {'DOWN', Monitor, process, Vm, _} -> ok end,
+    wait_until(fun() -> not is_running(Pid) end).
+
+is_running(Pid) ->
+    case file:read_file("/proc/" ++ Pid ++ "/stat") of
+        {ok, Stat} -> binary:match(Stat, <<") Z ">>) =:= nomatch;
+        {error, _} -> false
+    end.
+
+%% Runs Erlang expressions in a VM without a shell; returns its exit status, and all that it printed.
+run_erl(Expressions) ->
+    Port = open_port({spawn_executable, os:find_executable("erl")},
+                     [{args, code_path() ++ ["-noshell", "-eval", unicode:characters_to_binary(Expressions)]},
+                      exit_status, stderr_to_stdout, binary]),
+    collect(Port, []).
+
+collect(Port, Output) ->
+    receive
+        {Port, {data, Data}} -> collect(Port, [Output, Data]);
+        {Port, {exit_status, Status}} -> {Status, iolist_to_binary(Output)}
+    after 60000 -> error({no_answer_from_erl, iolist_to_binary(Output)})
+    end.
+
+code_path() -> ["-pa", filename:dirname(code:which(emmap)), "-pa", filename:dirname(code:which(?MODULE))].
+
+%%% Processes
+
+%% The reason that is raised, and what the shell would print about each argument.
+raised(Fun) ->
+    try Fun() of
+        Value -> {returned, Value}
+    catch
+        error:Reason:Stack ->
+            [{_, _, _, Info} | _] = Stack,
+            #{error_info := #{module := Module}} = maps:from_list(Info),
+            {Reason, maps:map(fun(_, Text) -> unicode:characters_to_list(Text) end,
+                              Module:format_error(Reason, Stack))}
+    end.
+
+%% Runs a fun in a process of its own: whatever it opened and did not return is garbage when this returns.
+in_process(Fun) ->
+    {Pid, Monitor} = spawn_monitor(fun() -> exit({done, Fun()}) end),
+    receive
+        {'DOWN', Monitor, process, Pid, {done, Value}} -> Value;
+        {'DOWN', Monitor, process, Pid, Reason} -> error(Reason)
+    end.
+
+%% Asks until the answer is yes.
+wait_until(Fun) -> wait_until(Fun, ?DEADLINE).
+
+wait_until(Fun, Timeout) -> poll(Fun, erlang:monotonic_time(millisecond) + Timeout).
+
+poll(Fun, Deadline) ->
+    case Fun() of
+        true -> ok;
+        Other ->
+            erlang:monotonic_time(millisecond) < Deadline orelse error({still, Other}),
+            receive after 5 -> ok end,
+            poll(Fun, Deadline)
+    end.
+
+%%% This process, as the system sees it
+
+page_size() -> list_to_integer(string:trim(os:cmd("getconf PAGESIZE"))).
+
+descriptors() ->
+    {ok, Names} = file:list_dir("/proc/self/fd"),
+    length(Names).
+
+%% The mapped ranges of addresses, in order.
+mappings() ->
+    {ok, Maps} = file:read_file("/proc/self/maps"),
+    [range(Line) || Line <- binary:split(Maps, <<"\n">>, [global, trim])].
+
+range(Line) ->
+    [Range | _] = binary:split(Line, <<" ">>),
+    [From, To] = binary:split(Range, <<"-">>),
+    {binary_to_integer(From, 16), binary_to_integer(To, 16)}.
+
+%% What smaps says about the mapping that holds an address: sizes in kB by name, and `flags'; or `none'.
+mapping_at(Address) ->
+    {ok, Maps} = file:read_file("/proc/self/smaps"),
+    mapping_at(Address, binary:split(Maps, <<"\n">>, [global, trim])).
+
+mapping_at(_, []) -> none;
+mapping_at(Address, [Line | Lines]) ->
+    {Fields, Rest} = lists:splitwith(fun is_field/1, Lines),
+    case range(Line) of
+        {From, To} when From =< Address, Address < To -> maps:from_list(lists:map(fun field/1, Fields));
+        _ -> mapping_at(Address, Rest)
+    end.
+
+is_field(Line) -> re:run(Line, "^[A-Za-z_]+:") =/= nomatch.
+
+field(Line) ->
+    [Name, Value] = binary:split(Line, <<":">>),
+    case {Name, binary:split(Value, <<" ">>, [global, trim_all])} of
+        {<<"VmFlags">>, Flags} -> {flags, Flags};
+        {_, [Number | _]} -> {Name, binary_to_integer(Number)}
+    end.
+
+%% An address on a boundary of 2 MiB, in the middle of the largest unused range, with room for so many bytes.
+free_address(Bytes) ->
+    Ranges = mappings(),
+    Gaps = lists:zipwith(fun({_, Start}, {End, _}) -> {End - Start, Start, End} end,
+                         lists:droplast(Ranges), tl(Ranges)),
+    {Length, Start, _} = lists:max([Gap || {_, _, End} = Gap <- Gaps, End < 1 bsl 47]),
+    true = Length div 4 > Bytes,
+    (Start + Length div 2) band bnot (1 bsl 21 - 1).
+
+%% A number of /proc/self/status, such as "VmRSS", in kB.
+status_kb(Name) ->
+    {ok, Status} = file:read_file("/proc/self/status"),
+    {match, [Number]} = re:run(Status, Name ++ ":\\s+(\\d+)", [{capture, all_but_first, list}]),
+    list_to_integer(Number).
