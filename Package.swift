@@ -6,12 +6,15 @@ let erlangInclude = Context.environment["ERL_INCLUDE_DIR"] ?? "/usr/lib/erlang/u
 
 // Release builds are Embedded Swift: the library then needs nothing but libc. Debug builds are ordinary Swift, so
 // that `swift test` and the sanitizers work.
+// Not .enableExperimentalFeature: its condition is ignored when tests are linked, which then do not find the runtime.
+let embedded = ["-enable-experimental-feature", "Embedded"]
 let settings: [SwiftSetting] = [
-  .enableExperimentalFeature("Embedded", .when(configuration: .release)),
+  .unsafeFlags(embedded, .when(configuration: .release)),
   .strictMemorySafety(),
   .treatAllWarnings(as: .error),
   // The checks of exclusive access are for classes and globals; ours are atomics, or set once at load.
-  .unsafeFlags(["-enforce-exclusivity=unchecked", "-Xfrontend", "-disable-stack-protector"], .when(configuration: .release)),
+  .unsafeFlags(
+    ["-enforce-exclusivity=unchecked", "-Xfrontend", "-disable-stack-protector"], .when(configuration: .release)),
 ]
 let erlangHeaders: SwiftSetting = .unsafeFlags(["-Xcc", "-I\(erlangInclude)"])
 
@@ -31,7 +34,8 @@ let package = Package(
           "-Xlinker", "--version-script=\(Context.packageDirectory)/Sources/EmmapNif/exports.map",
           "-Xlinker", "-z", "-Xlinker", "now", "-Xlinker", "-z", "-Xlinker", "nodelete",
           "-Xlinker", "--gc-sections", "-Xlinker", "--strip-all",
-        ])
+        ]),
+        .unsafeFlags(embedded, .when(configuration: .release)),
       ]),
     .testTarget(name: "MemoryMapTests", dependencies: ["MemoryMap", "CSystem"], swiftSettings: settings),
   ]

@@ -30,5 +30,7 @@ let functionTable: [NifRow] = unsafe [
   unsafe NifRow("patomic_nif", 4, .normal) { unsafe perform(PAtomic.self, $0, $1, $2, mayBlock: false) },
   unsafe NifRow("patomic_read_nif", 2, .normal) { unsafe perform(PAtomicRead.self, $0, $1, $2, mayBlock: false) },
   unsafe NifRow("patomic_write_nif", 3, .normal) { unsafe perform(PAtomicWrite.self, $0, $1, $2, mayBlock: false) },
-  unsafe NifRow("patomic_cas_nif", 4, .normal) { unsafe perform(PAtomicCompareExchange.self, $0, $1, $2, mayBlock: false) },
+  unsafe NifRow("patomic_cas_nif", 4, .normal) {
+    unsafe perform(PAtomicCompareExchange.self, $0, $1, $2, mayBlock: false)
+  },
 ]

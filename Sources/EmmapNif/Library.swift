@@ -27,12 +27,16 @@ var library: LibraryState {
 
 private func start(_ env: OpaquePointer?) -> Int32 {
   guard let env = unsafe Environment(env),
-    let handles = unsafe ResourceType<Handle>(env, "emmap_handle_1", destructor: { _, object in
-      unsafe object?.assumingMemoryBound(to: Handle.self).deinitialize(count: 1)
-    }),
-    let regions = unsafe ResourceType<Region>(env, "emmap_region_1", destructor: { _, object in
-      unsafe object?.assumingMemoryBound(to: Region.self).deinitialize(count: 1)
-    })
+    let handles = unsafe ResourceType<Handle>(
+      env, "emmap_handle_1",
+      destructor: { _, object in
+        unsafe object?.assumingMemoryBound(to: Handle.self).deinitialize(count: 1)
+      }),
+    let regions = unsafe ResourceType<Region>(
+      env, "emmap_region_1",
+      destructor: { _, object in
+        unsafe object?.assumingMemoryBound(to: Region.self).deinitialize(count: 1)
+      })
   else { return 1 }
   let isFirst = unsafe state == nil
   unsafe state = LibraryState(handles: handles, regions: regions, atoms: Atoms(env))

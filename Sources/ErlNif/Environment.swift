@@ -26,7 +26,9 @@ public struct Term: Equatable, Sendable {
 
   /// Makes an atom of ASCII characters. To be done at load: it costs a look-up.
   public func atom(_ name: StaticString) -> Term {
-    unsafe Term(enif_make_atom_len(raw, UnsafeRawPointer(name.utf8Start).assumingMemoryBound(to: CChar.self), name.utf8CodeUnitCount))
+    unsafe Term(
+      enif_make_atom_len(
+        raw, UnsafeRawPointer(name.utf8Start).assumingMemoryBound(to: CChar.self), name.utf8CodeUnitCount))
   }
 
   /// Makes an integer.
@@ -42,7 +44,8 @@ public struct Term: Equatable, Sendable {
     var elements = (first.raw, second.raw)
     return unsafe withUnsafePointer(to: &elements) { pointer in
       // SAFETY: a homogeneous tuple is laid out as its elements, one after the other.
-      unsafe Term(enif_make_tuple_from_array(raw, UnsafeRawPointer(pointer).assumingMemoryBound(to: ERL_NIF_TERM.self), 2))
+      unsafe Term(
+        enif_make_tuple_from_array(raw, UnsafeRawPointer(pointer).assumingMemoryBound(to: ERL_NIF_TERM.self), 2))
     }
   }
 

@@ -21,7 +21,9 @@ public struct Scheduler: Sendable {
   let function: NifFunction
 
   /// Describes a function of the Erlang module.
-  public init(_ name: StaticString, _ arity: UInt32, _ scheduler: Scheduler, _ function: @escaping @Sendable NifFunction) {
+  public init(
+    _ name: StaticString, _ arity: UInt32, _ scheduler: Scheduler, _ function: @escaping @Sendable NifFunction
+  ) {
     self.name = name
     self.arity = arity
     self.scheduler = scheduler
@@ -33,10 +35,11 @@ public struct Scheduler: Sendable {
 public func nifEntry(
   module: StaticString, _ rows: [NifRow],
   load: @convention(c) (OpaquePointer?, UnsafeMutablePointer<UnsafeMutableRawPointer?>?, ERL_NIF_TERM) -> Int32,
-  upgrade: @convention(c) (
-    OpaquePointer?, UnsafeMutablePointer<UnsafeMutableRawPointer?>?,
-    UnsafeMutablePointer<UnsafeMutableRawPointer?>?, ERL_NIF_TERM
-  ) -> Int32
+  upgrade:
+    @convention(c) (
+      OpaquePointer?, UnsafeMutablePointer<UnsafeMutableRawPointer?>?,
+      UnsafeMutablePointer<UnsafeMutableRawPointer?>?, ERL_NIF_TERM
+    ) -> Int32
 ) -> UnsafeMutablePointer<ErlNifEntry> {
   let functions = UnsafeMutablePointer<ErlNifFunc>.allocate(capacity: rows.count)
   for (index, row) in rows.enumerated() {

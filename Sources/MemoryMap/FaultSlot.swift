@@ -31,7 +31,7 @@ import Synchronization
   private let holeCount = Atomic<Int>(0)
   /// Whether the disk was full when the last hole came up.
   private let isFull = Atomic<Bool>(false)
-  /// Faults in a row that were answered with another try.
+  /// Faults that were answered with another try, since the last hole.
   private let retries = Atomic<Int>(0)
   /// The next slot in the list of free ones, or of those whose regions are to be unmapped.
   let next = unsafe Atomic<UnsafeMutableRawPointer?>(nil)
@@ -239,6 +239,7 @@ import Synchronization
   }
 
   private func forgetFaults() {
+    retries.store(0, ordering: .relaxed)
     tail.store(.max, ordering: .relaxed)
     holeCount.store(0, ordering: .relaxed)
     let page = holes.exchange(0, ordering: .relaxed)

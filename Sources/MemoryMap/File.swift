@@ -21,6 +21,7 @@ import Synchronization
   let data = SequenceLock()
   let length: Atomic<Int>
   private let current: Atomic<UInt>
+  /// What the handle was opened with; never changes.
   public let traits: Traits
   /// Bytes between the start of a region and position 0.
   let slack: Int
@@ -42,19 +43,23 @@ import Synchronization
 
   /// What a handle was opened with, and what follows from it.
   public struct Traits: OptionSet, Sendable {
+    /// The bits.
     public let rawValue: UInt32
+    /// Takes the bits as they are.
     public init(rawValue: UInt32) { self.rawValue = rawValue }
 
-    public static let writable = Traits(rawValue: 1)
-    public static let shared = Traits(rawValue: 2)
-    public static let anonymous = Traits(rawValue: 4)
+    static let writable = Traits(rawValue: 1)
+    static let shared = Traits(rawValue: 2)
+    static let anonymous = Traits(rawValue: 4)
+    /// Reads return binaries that point into the mapping.
     public static let direct = Traits(rawValue: 8)
-    public static let locked = Traits(rawValue: 16)
-    public static let fixedSize = Traits(rawValue: 32)
+    static let locked = Traits(rawValue: 16)
+    static let fixedSize = Traits(rawValue: 32)
+    /// What happens to the handle is printed.
     public static let debug = Traits(rawValue: 64)
     /// Writing past the end makes the file longer.
-    public static let growable = Traits(rawValue: 128)
-    public static let fixedAddress = Traits(rawValue: 256)
+    static let growable = Traits(rawValue: 128)
+    static let fixedAddress = Traits(rawValue: 256)
   }
 
   /// Everything that opening finds out.
@@ -108,7 +113,7 @@ import Synchronization
   /// The region of the present length.
   // Acquiring: the region's own fields are read through it.
   @inline(__always)
-  public var region: UnsafeMutablePointer<Region> {
+  var region: UnsafeMutablePointer<Region> {
     // SAFETY: `current` is set to a live region before the file is used, and holds one ever after.
     unsafe UnsafeMutablePointer(bitPattern: current.load(ordering: .acquiring)).unsafelyUnwrapped
   }

@@ -7,7 +7,9 @@ extension File {
     public let offset: Int
     /// Bytes of the handle.
     public let size: Int
+    /// The position in bytes.
     public let position: Int
+    /// What the handle was opened with.
     public let traits: Traits
     /// Where position 0 is in memory.
     public let address: UInt

@@ -4,29 +4,31 @@ import CSystem
 public struct OpenOptions {
   /// Options without an argument.
   public struct Flags: OptionSet, Sendable {
+    /// The bits.
     public let rawValue: Int
+    /// Takes the bits as they are.
     public init(rawValue: Int) { self.rawValue = rawValue }
 
-    public static let write = Flags(rawValue: 1 << 0)
-    public static let create = Flags(rawValue: 1 << 1)
-    public static let truncate = Flags(rawValue: 1 << 2)
-    public static let shared = Flags(rawValue: 1 << 3)
-    public static let sharedValidate = Flags(rawValue: 1 << 4)
-    public static let anonymous = Flags(rawValue: 1 << 5)
-    public static let direct = Flags(rawValue: 1 << 6)
-    public static let noLock = Flags(rawValue: 1 << 7)
-    public static let populate = Flags(rawValue: 1 << 8)
-    public static let noReserve = Flags(rawValue: 1 << 9)
-    public static let sync = Flags(rawValue: 1 << 10)
-    public static let uninitialized = Flags(rawValue: 1 << 11)
-    public static let autoUnlink = Flags(rawValue: 1 << 12)
-    public static let debug = Flags(rawValue: 1 << 13)
-    public static let fit = Flags(rawValue: 1 << 14)
-    public static let fixedSize = Flags(rawValue: 1 << 15)
-    public static let hugeTLB = Flags(rawValue: 1 << 16)
-    public static let huge2MB = Flags(rawValue: 1 << 17)
-    public static let huge1GB = Flags(rawValue: 1 << 18)
-    public static let nonBlock = Flags(rawValue: 1 << 19)
+    static let write = Flags(rawValue: 1 << 0)
+    static let create = Flags(rawValue: 1 << 1)
+    static let truncate = Flags(rawValue: 1 << 2)
+    static let shared = Flags(rawValue: 1 << 3)
+    static let sharedValidate = Flags(rawValue: 1 << 4)
+    static let anonymous = Flags(rawValue: 1 << 5)
+    static let direct = Flags(rawValue: 1 << 6)
+    static let noLock = Flags(rawValue: 1 << 7)
+    static let populate = Flags(rawValue: 1 << 8)
+    static let noReserve = Flags(rawValue: 1 << 9)
+    static let sync = Flags(rawValue: 1 << 10)
+    static let uninitialized = Flags(rawValue: 1 << 11)
+    static let autoUnlink = Flags(rawValue: 1 << 12)
+    static let debug = Flags(rawValue: 1 << 13)
+    static let fit = Flags(rawValue: 1 << 14)
+    static let fixedSize = Flags(rawValue: 1 << 15)
+    static let hugeTLB = Flags(rawValue: 1 << 16)
+    static let huge2MB = Flags(rawValue: 1 << 17)
+    static let huge1GB = Flags(rawValue: 1 << 18)
+    static let nonBlock = Flags(rawValue: 1 << 19)
   }
 
   let flags: Flags

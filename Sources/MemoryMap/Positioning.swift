@@ -5,8 +5,11 @@ extension File {
   /// Where 0 is for a position that is to be set.
   public struct Origin {
     private let place: Int
+    /// The first byte.
     public static var start: Origin { Origin(place: 0) }
+    /// The present position.
     public static var current: Origin { Origin(place: 1) }
+    /// The end of the handle's bytes.
     public static var end: Origin { Origin(place: 2) }
 
     fileprivate func base(current: Int, end: Int) -> Int { place == 0 ? 0 : place == 1 ? current : end }

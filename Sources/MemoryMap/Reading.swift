@@ -100,7 +100,8 @@ extension File {
       try descriptor.withDescriptor { (number) throws(Failure) in
         var byte: UInt8 = 0
         if unsafe pread(number, &byte, 1, off_t(fileOffset)) < 0 { throw .lastError }
-        if traits.isSuperset(of: [.writable, .shared]) && sys_fallocate(number, sys_keep_size, off_t(fileOffset), 1) != 0
+        if traits.isSuperset(of: [.writable, .shared])
+          && sys_fallocate(number, sys_keep_size, off_t(fileOffset), 1) != 0
           && (sys_errno() == EDQUOT || sys_errno() == ENOSPC)
         {
           throw .lastError

@@ -86,16 +86,24 @@ extension File {
     }
   }
 
-  /// Reads what the file now has past the old end in that page: if the page was changed it is a copy by now, and shows
-  /// zeroes there.
+  /// Takes over what the file now has past the old end in that page: if the page was changed it is a copy by now, and
+  /// shows zeroes there. A page that already shows it is left alone: writing to it would make it a copy.
   private func fillLastPage(from old: Int, to new: Int, descriptor: Int32) throws(Failure) {
     guard traits.contains(.writable) else { return }
     let start = unsafe address(region, old)
     let rest = Int(bitPattern: start) & (mapping.page.bytes - 1)
     guard rest != 0 else { return }
     let count = min(new - old, mapping.page.bytes - rest)
-    // SAFETY: the bytes lie within the page that holds the last byte of the old length.
-    if unsafe pread(descriptor, start, count, off_t(mapping.fileOffset + slack + old)) < 0 { throw .lastError }
+    let offset = off_t(mapping.fileOffset + slack + old)
+    let failure = unsafe withUnsafeTemporaryAllocation(byteCount: count, alignment: 1) { buffer -> Failure? in
+      guard let bytes = buffer.baseAddress else { return nil }
+      let read = unsafe pread(descriptor, bytes, count, offset)
+      if read < 0 { return .lastError }
+      // SAFETY: the bytes lie within the page that holds the last byte of the old length.
+      if unsafe memcmp(start, bytes, read) != 0 { unsafe sys_copy(start, bytes, read) }
+      return nil
+    }
+    if let failure { throw failure }
   }
 
   /// Has the file system set disk space aside for `count` bytes from `offset`, and makes the file longer where they lie

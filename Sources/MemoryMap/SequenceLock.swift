@@ -8,7 +8,7 @@ import Synchronization
 /// A reader takes a `ticket`, copies, and keeps the copy only if `isCurrent(ticket)`; it writes no shared memory, so
 /// readers on different cores do not slow each other down. A reader that finds the word locked or changed takes the
 /// lock itself. Waiting is by futex(2) on the lower half of the word.
-public struct SequenceLock: ~Copyable {
+struct SequenceLock: ~Copyable {
   private let word = Atomic<Int>(0)
 
   private static var locked: Int { 1 }
@@ -16,23 +16,23 @@ public struct SequenceLock: ~Copyable {
   private static var one: Int { 4 }
   private static var spins: Int { 200 }
 
-  public init() {}
+  init() {}
 
   /// The state to compare with after reading; odd while a writer is inside.
   // Acquiring: what is read afterwards is at least as new as the writes counted here.
   @inline(__always)
-  public var ticket: Int { word.load(ordering: .acquiring) }
+  var ticket: Int { word.load(ordering: .acquiring) }
 
   /// Tells whether no writer has been inside since `ticket` was taken. The caller fences its reads before.
   @inline(__always)
-  public func isCurrent(_ ticket: Int) -> Bool {
+  func isCurrent(_ ticket: Int) -> Bool {
     // The lock bit of the ticket itself counts as a writer. Relaxed: the caller's acquire fence orders it.
     word.load(ordering: .relaxed) == ticket && ticket & Self.locked == 0
   }
 
   /// Takes the lock, spinning a little but never sleeping. False if somebody else keeps it.
   @inline(__always)
-  public func tryLock() -> Bool {
+  func tryLock() -> Bool {
     let state = word.load(ordering: .relaxed)
     if state & Self.locked == 0
       && word.compareExchange(expected: state, desired: state | Self.locked, ordering: .acquiring).exchanged
@@ -60,7 +60,7 @@ public struct SequenceLock: ~Copyable {
   }
 
   /// Takes the lock, sleeping while somebody else has it.
-  public func lock() {
+  func lock() {
     while !tryLock() {
       let state = word.load(ordering: .relaxed)
       guard state & Self.locked != 0 else { continue }
@@ -77,7 +77,7 @@ public struct SequenceLock: ~Copyable {
 
   /// Gives the lock back and counts one write, unless the holder has only read.
   @inline(__always)
-  public func unlock(hasWritten: Bool = true) {
+  func unlock(hasWritten: Bool = true) {
     // Only the waiter bit can change under the holder's feet.
     let state = word.load(ordering: .relaxed)
     let next = (state & ~(Self.locked | Self.waited)) &+ (hasWritten ? Self.one : 0)
@@ -98,7 +98,7 @@ public struct SequenceLock: ~Copyable {
 
   /// Runs `body` with the lock held. Throws `wouldWait` if it had to sleep for the lock and `mayWait` is false.
   @inline(__always)
-  public func withLock<R>(
+  func withLock<R>(
     mayWait: Bool = true, writing: Bool = true, _ body: () throws(Failure) -> R
   ) throws(Failure) -> R {
     if !tryLock() {

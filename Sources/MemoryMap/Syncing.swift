@@ -58,11 +58,17 @@ extension File {
     private init(_ value: Int32) { (shared, other) = (value, value) }
     private init(shared: Int32, other: Int32) { (self.shared, self.other) = (shared, other) }
 
+    /// No advice: takes back what was given before.
     public static var normal: Advice { Advice(Int32(MADV_NORMAL)) }
+    /// In no order: do not read ahead.
     public static var random: Advice { Advice(Int32(MADV_RANDOM)) }
+    /// From the start to the end: read ahead.
     public static var sequential: Advice { Advice(Int32(MADV_SEQUENTIAL)) }
+    /// Soon: begin to read.
     public static var willNeed: Advice { Advice(Int32(MADV_WILLNEED)) }
+    /// Not soon: the pages may be given back.
     public static var dontNeed: Advice { Advice(shared: Int32(MADV_DONTNEED), other: sys_advise_cold) }
+    /// Once: the pages may be the first to go.
     public static var noReuse: Advice { Advice(sys_advise_cold) }
   }
 

@@ -2,7 +2,7 @@ import CSystem
 import Synchronization
 
 extension File {
-  /// Writes all of `bytes` at `offset`, or nothing. Past the end, the file grows if it can.
+  /// Writes `bytes` at `offset`. Past the end, the file grows if it can.
   ///
   /// Throws `system(EBADF)` without `write`, `system(ENOSPC)` past the end of a mapping that cannot grow. A write that
   /// throws `truncated` or an error of the disk may have landed in part. With `mayBlock` false it throws `wouldWait`
@@ -61,7 +61,8 @@ extension File {
   public func write(_ pieces: UnsafeBufferPointer<iovec>, at offset: Int, mayBlock: Bool) throws(Failure) {
     if isClosed { throw .closed }
     var count = 0
-    for unsafe piece in unsafe pieces {
+    for index in pieces.indices {
+      let piece = unsafe pieces[index]
       let (sum, overflow) = unsafe count.addingReportingOverflow(piece.iov_len)
       if overflow { throw .system(EFBIG) }
       count = sum
@@ -96,7 +97,8 @@ extension File {
   func copyInside(_ pieces: UnsafeBufferPointer<iovec>, _ count: Int, at offset: Int) throws(Failure) {
     unsafe try withBytes(at: offset, count: count) { start in
       var target = unsafe start
-      for unsafe piece in unsafe pieces {
+      for index in pieces.indices {
+        let piece = unsafe pieces[index]
         unsafe copy(UnsafeRawBufferPointer(start: piece.iov_base, count: piece.iov_len), to: target)
         unsafe target += piece.iov_len
       }
@@ -116,7 +118,8 @@ extension File {
       if overlaps { data.lock() }
       var done = 0
       var failure: Failure? = nil
-      for unsafe piece in unsafe pieces where failure == nil {
+      for index in pieces.indices where failure == nil {
+        let piece = unsafe pieces[index]
         let bytes = unsafe UnsafeRawBufferPointer(start: piece.iov_base, count: piece.iov_len)
         let (count, error) = unsafe writeAll(bytes, number, mapping.fileOffset + slack + offset + done)
         done += count

@@ -152,7 +152,9 @@ import Testing
     #expect(try handle.bytes(at: 90, 11) == Array(pattern(100)[90..<100]))
     #expect(try handle.bytes(at: 99, .max) == [pattern(100)[99]])
     #expect(try handle.bytes(at: 100, 1) == nil)
-    #expect(try handle.bytes(at: .max, .max) == nil)
+    #expect(try handle.bytes(at: .max, 0) == nil)
+    // As pread(2), which looks at the end of the range first.
+    #expect(failure { () throws(Failure) in try handle.bytes(at: .max, 1) } == .invalid)
   }
 
   @Test func a_write_reaches_the_file_if_shared_and_only_the_handle_if_private() throws {
@@ -200,7 +202,9 @@ import Testing
     try handle.write([3], at: 13)
     #expect(try contents(path) == Array(pattern(10)[..<9]) + [1, 2, 0, 0, 3])
     #expect(try handle.bytes(at: 0, .max) == contents(path))
-    #expect(failure { () throws(Failure) in try handle.write([1, 2], at: .max) } == .system(EFBIG))
+    // As pwrite(2): a range past the last position that there is is wrong, one past the largest file is too large.
+    #expect(failure { () throws(Failure) in try handle.write([1, 2], at: .max) } == .invalid)
+    #expect(failure { () throws(Failure) in try handle.write([1], at: .max - 1) } == .system(EFBIG))
     #expect(try contents(path).count == 14)
   }
 
@@ -376,8 +380,8 @@ import Testing
     let handle = try Handle(path, [.write, .shared])
     try handle.write([1], at: 0)
     try handle.file.syncRange(at: 1, count: 3 * pageBytes - 1)
-    #expect(failure { () throws(Failure) in try handle.file.syncRange(at: 1, count: 3 * pageBytes) } == .invalid)
-    #expect(failure { () throws(Failure) in try handle.file.syncRange(at: -1, count: 1) } == .invalid)
+    #expect(failure { () throws(Failure) in try handle.file.syncRange(at: 1, count: 3 * pageBytes) } == .outOfRange)
+    #expect(failure { () throws(Failure) in try handle.file.syncRange(at: -1, count: 1) } == .outOfRange)
     try handle.file.syncData()
     try handle.file.syncAll()
     try handle.file.flush()
@@ -396,11 +400,14 @@ import Testing
     #expect(try handle.bytes(at: pageBytes, 3) == [1, 2, 3])
   }
 
-  @Test func allocate_keeps_the_length() throws {
+  @Test func allocate_makes_the_file_longer_only_past_its_end() throws {
     let handle = try Handle(path, [.write, .shared])
     #expect(failure { () throws(Failure) in try handle.file.allocate(at: 0, count: 0) } == .invalid)
     #expect(failure { () throws(Failure) in try handle.file.allocate(at: .max, count: 1) } == .system(EFBIG))
-    try handle.file.allocate(at: 0, count: 10 * pageBytes)
+    try handle.file.allocate(at: 0, count: 3 * pageBytes)
     #expect(try contents(path).count == 3 * pageBytes)
+    try handle.file.allocate(at: pageBytes, count: 2 * pageBytes + 1)
+    #expect(try contents(path).count == 3 * pageBytes + 1)
+    #expect(handle.file.size == 3 * pageBytes + 1)
   }
 }

@@ -84,7 +84,9 @@ final class Handle: @unchecked Sendable {
   /// Writes at the position.
   func write(_ bytes: [UInt8], mayBlock: Bool = true) throws(Failure) {
     try unsafe bytes.withUnsafeBufferPointer { (buffer) throws(Failure) in
-      try unsafe file.write(UnsafeRawBufferPointer(buffer), mayBlock: mayBlock)
+      try unsafe File.withPiece(UnsafeRawBufferPointer(buffer)) { (pieces) throws(Failure) in
+        try unsafe file.write(pieces, mayBlock: mayBlock)
+      }
     }
   }
 

@@ -411,11 +411,7 @@ pread_list(Resource, [{Offset, Count} | Rest], Done) ->
         Bytes when is_binary(Bytes) -> pread_list(Resource, Rest, [Bytes | Done]);
         eof -> pread_list(Resource, Rest, [eof | Done]);
         %% As raw files have it: in a list, a number that is no count is einval.
-        {error, Reason} when Reason =:= badarg; Reason =:= einval ->
-            case is_number(Offset) andalso is_number(Count) of
-                true -> {error, einval};
-                false -> {error, badarg}
-            end;
+        {error, badarg} when is_number(Offset), is_number(Count), is_float(Count) orelse Count < 0 -> {error, einval};
         Error -> Error
     end;
 pread_list(_, _, _) -> {error, badarg}.
@@ -528,7 +524,7 @@ ipread_s32bu_p32bu(File, Offset, MaxSize) when is_integer(Offset), is_integer(Ma
 ipread_s32bu_p32bu(_, _, _) -> {error, badarg}.
 
 %% @doc Reads the status of the file behind a handle, for `file:read_file_info/2'.
--spec read_handle_info(mmap_file(), [file:file_info_option()]) -> {ok, file:file_info()} | {error, reason()}.
+-spec read_handle_info(mmap_file(), [{time, local | universal | posix} | raw]) -> {ok, file:file_info()} | {error, reason()}.
 read_handle_info(?handle(Resource), Options) when is_list(Options) ->
     try proplists:get_value(time, Options, local) of
         Time when Time =:= posix; Time =:= universal; Time =:= local -> read_handle_info_in(Resource, Time);
@@ -599,7 +595,8 @@ truncate(_) -> {error, badarg}.
 remap(?handle(Resource) = File) -> ?checked(remap_nif(Resource), [File]);
 remap(File) -> ?badarg([File], badarg).
 
-%% @doc Sets disk space aside for a range, without changing the length of the file, as `file:allocate/3'.
+%% @doc Has the file system set disk space aside for a range, as `file:allocate/3'. Where the range ends past the end of
+%% the file, the file grows to there.
 -spec allocate(mmap_file(), Offset :: non_neg_integer(), Count :: pos_integer()) -> ok | {error, reason()}.
 allocate(?handle(Resource), Offset, Count) -> allocate_nif(Resource, Offset, Count);
 allocate(_, _, _) -> {error, badarg}.
