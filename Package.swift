@@ -34,6 +34,8 @@ let package = Package(
           "-Xlinker", "--version-script=\(Context.packageDirectory)/Sources/EmmapNif/exports.map",
           "-Xlinker", "-z", "-Xlinker", "now", "-Xlinker", "-z", "-Xlinker", "nodelete",
           "-Xlinker", "--gc-sections", "-Xlinker", "--strip-all",
+          // Else the linker takes the path that it writes to.
+          "-Xlinker", "-soname=emmap.so",
         ]),
         .unsafeFlags(embedded, .when(configuration: .release)),
       ]),
