@@ -17,33 +17,33 @@ extension Call {
   /// Makes a binary of bytes of the file, copied or, with `direct`, pointing to them.
   @inline(__always)
   fileprivate func bytes(
-    _ handle: UnsafeMutablePointer<Handle>, at offset: Int, count: Int, mayBlock: Bool
+    _ handle: UnsafeMutablePointer<Handle>, _ view: File.View, mayBlock: Bool
   ) throws(Failure) -> Term {
     if unsafe handle.pointee.file.traits.contains(.direct) {
-      let (region, start) = try unsafe handle.pointee.file.borrow(at: offset, count: count)
-      return unsafe env.binary(of: region, start, count: count)
+      let (region, start) = try unsafe handle.pointee.file.borrow(view)
+      return unsafe env.binary(of: region, start, count: view.count)
     }
-    if count > smallCount { return try unsafe manyBytes(handle, at: offset, count: count, mayBlock: mayBlock) }
-    if count >= bytesPerPercent { env.consumeTimeslice(percent: count / bytesPerPercent) }
-    return unsafe try env.binary(count: count) { (target) throws(Failure) in
-      try unsafe handle.pointee.file.read(at: offset, count: count, into: target, mayWait: mayBlock)
+    if view.count > smallCount { return try unsafe manyBytes(handle, view, mayBlock: mayBlock) }
+    if view.count >= bytesPerPercent { env.consumeTimeslice(percent: view.count / bytesPerPercent) }
+    return unsafe try env.binary(count: view.count) { (target) throws(Failure) in
+      try unsafe handle.pointee.file.read(view, into: target, mayWait: mayBlock)
     }
   }
 
   @inline(never)
   private func manyBytes(
-    _ handle: UnsafeMutablePointer<Handle>, at offset: Int, count: Int, mayBlock: Bool
+    _ handle: UnsafeMutablePointer<Handle>, _ view: File.View, mayBlock: Bool
   ) throws(Failure) -> Term {
     if !mayBlock {
-      if unsafe count > inlineLimit || !handle.pointee.file.isResident(at: offset, count: count) { throw .wouldWait }
-      env.consumeTimeslice(percent: count / bytesPerPercent)
+      if unsafe view.count > inlineLimit || !handle.pointee.file.isResident(at: view.offset, count: view.count) {
+        throw .wouldWait
+      }
+      env.consumeTimeslice(percent: view.count / bytesPerPercent)
     }
     // However many were asked for, no more are allocated than the file has.
-    let term = unsafe try env.largeBinary(count: count) { (target) throws(Failure) in
-      try unsafe handle.pointee.file.read(at: offset, count: count, into: target, mayWait: mayBlock)
+    return try unsafe allocated(count: view.count) { (target) throws(Failure) in
+      try unsafe handle.pointee.file.read(view, into: target, mayWait: mayBlock)
     }
-    guard let term else { throw .noMemory }
-    return term
   }
 }
 
@@ -64,11 +64,9 @@ enum PRead: NifCall {
     }
     let offset = try call.offset(1)
     while true {
-      guard let count = try unsafe handle.pointee.file.available(at: offset, count: count) else {
-        return call.atoms.eof
-      }
+      guard let view = try unsafe handle.pointee.file.view(at: offset, count: count) else { return call.atoms.eof }
       do throws(Failure) {
-        return try unsafe call.bytes(handle, at: offset, count: count, mayBlock: mayBlock)
+        return try unsafe call.bytes(handle, view, mayBlock: mayBlock)
       } catch .changed {
         continue
       }
@@ -83,16 +81,16 @@ enum Read: NifCall {
 
   static func run(_ call: Call, mayBlock: Bool) throws(Failure) -> Term {
     let handle = try unsafe call.handle()
-    let wanted = try call.count(1)
+    let count = try call.count(1)
     while true {
       let start = unsafe handle.pointee.file.currentPosition
-      guard let count = try unsafe handle.pointee.file.available(at: start, count: wanted) else {
-        return unsafe wanted == 0 ? call.ok(call.env.binary(count: 0) { _ in }) : call.atoms.eof
+      guard let view = try unsafe handle.pointee.file.view(at: start, count: count) else {
+        return unsafe count == 0 ? call.ok(call.env.binary(count: 0) { _ in }) : call.atoms.eof
       }
       do throws(Failure) {
-        let bytes = try unsafe call.bytes(handle, at: start, count: count, mayBlock: mayBlock)
+        let bytes = try unsafe call.bytes(handle, view, mayBlock: mayBlock)
         // If somebody else has read meanwhile, these bytes are theirs.
-        if unsafe handle.pointee.file.movePosition(from: start, to: start &+ count) { return bytes }
+        if unsafe handle.pointee.file.movePosition(from: start, to: start &+ view.count) { return bytes }
       } catch .changed {
         continue
       }
@@ -109,18 +107,23 @@ enum ReadLine: NifCall {
     let handle = try unsafe call.handle()
     while true {
       let start = unsafe handle.pointee.file.currentPosition
-      let ticket = unsafe handle.pointee.file.writeTicket
+      guard let view = try unsafe handle.pointee.file.view(at: start, count: .max &- start) else {
+        return call.atoms.eof
+      }
       do throws(Failure) {
-        let limit = mayBlock ? Int.max : smallCount
-        guard let line = try unsafe handle.pointee.file.line(at: start, limit: limit) else { return call.atoms.eof }
+        let line = try unsafe handle.pointee.file.line(in: view, limit: mayBlock ? .max : smallCount)
         let bytes =
           line.isPlain
-          ? try unsafe call.bytes(handle, at: start, count: line.extent, mayBlock: mayBlock)
-          : try unsafe call.lineWithoutReturn(handle, at: start, line, mayBlock: mayBlock)
+          ? try unsafe call.bytes(handle, view.prefix(line.extent), mayBlock: mayBlock)
+          : try unsafe call.lineWithoutReturn(view.prefix(line.text)) { (text, target) throws(Failure) in
+            try unsafe handle.pointee.file.read(text, into: target, mayWait: mayBlock)
+          }
         // The end that was found must belong to the bytes that were read, and those to nobody else by now.
-        if unsafe handle.pointee.file.writeTicket == ticket
-          && handle.pointee.file.movePosition(from: start, to: start &+ line.extent)
-        {
+        if unsafe handle.pointee.file.isCurrent(view) {
+          if unsafe handle.pointee.file.movePosition(from: start, to: start &+ line.extent) { return bytes }
+        } else if !mayBlock {
+          throw .wouldWait
+        } else if let bytes = try unsafe lockedLine(call, handle) {
           return bytes
         }
       } catch .changed {
@@ -128,19 +131,50 @@ enum ReadLine: NifCall {
       }
     }
   }
+
+  /// Reads a line while nobody writes, however often they do. Nil if somebody else has read it meanwhile.
+  private static func lockedLine(_ call: Call, _ handle: UnsafeMutablePointer<Handle>) throws(Failure) -> Term? {
+    try unsafe handle.pointee.file.withLock { () throws(Failure) in
+      let start = unsafe handle.pointee.file.currentPosition
+      guard let view = try unsafe handle.pointee.file.view(at: start, count: .max &- start) else {
+        return call.atoms.eof
+      }
+      let line = try unsafe handle.pointee.file.line(in: view, limit: .max)
+      let bytes: Term
+      if unsafe line.isPlain && handle.pointee.file.traits.contains(.direct) {
+        bytes = try unsafe call.bytes(handle, view.prefix(line.extent), mayBlock: true)
+      } else if line.isPlain {
+        bytes = try unsafe call.allocated(count: line.extent) { (target) throws(Failure) in
+          try unsafe handle.pointee.file.readHoldingLock(view.prefix(line.extent), into: target)
+        }
+      } else {
+        bytes = try unsafe call.lineWithoutReturn(view.prefix(line.text)) { (text, target) throws(Failure) in
+          try unsafe handle.pointee.file.readHoldingLock(text, into: target)
+        }
+      }
+      return unsafe handle.pointee.file.movePosition(from: start, to: start &+ line.extent) ? bytes : nil
+    }
+  }
 }
 
 extension Call {
   /// A line that ends with a carriage return and a newline is given with the newline alone, so it is always a copy.
   fileprivate func lineWithoutReturn(
-    _ handle: UnsafeMutablePointer<Handle>, at start: Int, _ line: File.Line, mayBlock: Bool
+    _ text: File.View,
+    _ read: (File.View, UnsafeMutableRawPointer) throws(Failure) -> Void
   ) throws(Failure) -> Term {
-    let fill = { (target: UnsafeMutableRawPointer) throws(Failure) in
-      try unsafe handle.pointee.file.read(at: start, count: line.text, into: target, mayWait: mayBlock)
-      unsafe (target + line.text).storeBytes(of: 0x0A, as: UInt8.self)
+    try unsafe allocated(count: text.count &+ 1) { (target) throws(Failure) in
+      try unsafe read(text, target)
+      unsafe (target + text.count).storeBytes(of: 0x0A, as: UInt8.self)
     }
-    if line.text < smallCount { return unsafe try env.binary(count: line.text &+ 1, fill) }
-    guard let term = unsafe try env.largeBinary(count: line.text &+ 1, fill) else { throw .noMemory }
+  }
+
+  /// Makes a binary of `count` bytes that `fill` fills.
+  fileprivate func allocated(
+    count: Int, _ fill: (UnsafeMutableRawPointer) throws(Failure) -> Void
+  ) throws(Failure) -> Term {
+    if count <= smallCount { return unsafe try env.binary(count: count, fill) }
+    guard let term = unsafe try env.largeBinary(count: count, fill) else { throw .noMemory }
     return term
   }
 }

@@ -3,19 +3,30 @@ import CSystem
 import ErlNif
 import MemoryMap
 
-/// Beyond how many bytes a write moves to a dirty scheduler: at a gigabyte a second, which is what a write into pages
-/// that must first be made costs, this is a quarter of a millisecond.
-private let inlineLimit = 256 << 10
+/// Up to how many bytes a write does not ask whether the pages are in memory.
+private let smallCount = 64 << 10
+/// Beyond how many bytes it moves to a dirty scheduler anyway: writing 1 MiB into pages that are in memory, and have to
+/// be copied or noted as changed first, takes some 200 microseconds.
+private let inlineLimit = 1 << 20
 /// From how many bytes up a write is charged to the process, and how many are a hundredth of its time slice.
 private let chargeFrom = 4 << 10
 private let bytesPerPercent = 16 << 10
 
 extension Call {
-  /// Decides where `count` bytes are written.
+  /// Decides where `count` bytes from `offset` are written.
   @inline(__always)
-  fileprivate func schedule(_ count: Int, mayBlock: Bool) throws(Failure) {
+  fileprivate func schedule(
+    _ handle: UnsafeMutablePointer<Handle>, at offset: Int, count: Int, mayBlock: Bool
+  ) throws(Failure) {
     if count < chargeFrom || mayBlock { return }
-    if count > inlineLimit { throw .wouldWait }
+    try unsafe scheduleMany(handle, at: offset, count: count)
+  }
+
+  @inline(never)
+  private func scheduleMany(_ handle: UnsafeMutablePointer<Handle>, at offset: Int, count: Int) throws(Failure) {
+    if count > smallCount {
+      if unsafe count > inlineLimit || !handle.pointee.file.isResident(at: offset, count: count) { throw .wouldWait }
+    }
     env.consumeTimeslice(percent: count / bytesPerPercent)
   }
 
@@ -43,7 +54,7 @@ enum PWrite: NifCall {
     let handle = try unsafe call.handle()
     let offset = try call.offset(1)
     let bytes = try unsafe call.bytes(2)
-    try call.schedule(bytes.count, mayBlock: mayBlock)
+    try unsafe call.schedule(handle, at: offset, count: bytes.count, mayBlock: mayBlock)
     try unsafe handle.pointee.file.write(bytes, at: offset, mayBlock: mayBlock)
     return call.atoms.ok
   }
@@ -72,7 +83,8 @@ enum Write: NifCall {
   static func run(_ call: Call, mayBlock: Bool) throws(Failure) -> Term {
     let handle = try unsafe call.handle()
     if let bytes = unsafe call.env.bytes(call[1]) {
-      try call.schedule(bytes.count, mayBlock: mayBlock)
+      let start = unsafe handle.pointee.file.currentPosition
+      try unsafe call.schedule(handle, at: start, count: bytes.count, mayBlock: mayBlock)
     } else if !mayBlock {
       throw .wouldWait
     }

@@ -2,54 +2,90 @@ import CSystem
 import Synchronization
 
 extension File {
+  /// Bytes that lay within the mapping at one moment, and what tells whether they still are what they were.
+  public struct View {
+    /// The position of the first byte.
+    public let offset: Int
+    /// How many bytes there are.
+    public let count: Int
+    fileprivate let generation: Int
+    fileprivate let ticket: Int
+
+    /// The first bytes of the view: as many as it has, at most.
+    @inline(__always)
+    public func prefix(_ count: Int) -> View {
+      View(offset: offset, count: min(count, self.count), generation: generation, ticket: ticket)
+    }
+  }
+
   /// The bytes that a read of `count` bytes from `offset` finds; nil at or past the end.
   ///
-  /// Both numbers must not be negative.
+  /// Both numbers must not be negative. Throws `closed`, and `system(EINVAL)` if there is no such range in any file.
   @inline(__always)
-  public func available(at offset: Int, count: Int) throws(Failure) -> Int? {
+  public func view(at offset: Int, count: Int) throws(Failure) -> View? {
+    let generation = self.generation.load(ordering: .acquiring)
+    // Before the length: whoever shortens the mapping holds `data`, so a ticket that is still current later says that
+    // the bytes are still within.
+    let ticket = data.ticket
     let length = self.length.load(ordering: .acquiring)
-    if isClosed { throw .closed }
-    if offset < length && count > 0 { return min(count, length &- offset) }
+    if generation < 0 { throw .closed }
+    if offset < length && count > 0 {
+      return View(offset: offset, count: min(count, length &- offset), generation: generation, ticket: ticket)
+    }
     // As pread(2), which looks at the end of the range first.
     if offset.addingReportingOverflow(count).overflow { throw .invalid }
     return nil
   }
 
-  /// Copies `count` bytes from `offset` to `target`.
+  /// Copies the bytes of a view to `target`.
   ///
   /// Throws `changed` if the bytes are no longer all within the mapping, `truncated` or a reason of the system if some
   /// of them do not reach the file any more, `wouldWait` if a write is in progress and `mayWait` is false. Whatever is
   /// thrown, `target` may have been written to.
   @inline(__always)
-  public func read(
-    at offset: Int, count: Int, into target: UnsafeMutableRawPointer, mayWait: Bool
-  ) throws(Failure) {
-    let generation = self.generation.load(ordering: .acquiring)
-    let ticket = data.ticket
-    let length = self.length.load(ordering: .acquiring)
-    if generation >= 0 && fits(offset, count, in: length) {
-      let region = unsafe self.region
-      // SAFETY: offset and count lie within the length, and the region is at least as long.
-      let source = unsafe address(region, offset)
-      unsafe sys_copy(target, source, count)
-      // Acquiring: the checks come after the copy.
-      atomicMemoryFence(ordering: .acquiring)
-      if unsafe data.isCurrent(ticket) && !region.pointee.mayHaveFaulted(below: source + count)
-        && self.generation.load(ordering: .relaxed) == generation
-      {
-        return
-      }
+  public func read(_ view: View, into target: UnsafeMutableRawPointer, mayWait: Bool) throws(Failure) {
+    let region = unsafe self.region
+    // SAFETY: the bytes lay within the length, no later region is shorter than one before it, and all of them stay
+    // mapped while the handle is used.
+    let source = unsafe address(region, view.offset)
+    unsafe sys_copy(target, source, view.count)
+    // Acquiring: the checks come after the copy.
+    atomicMemoryFence(ordering: .acquiring)
+    if unsafe isCurrent(view) && !region.pointee.mayHaveFaulted(below: source + view.count)
+      && self.generation.load(ordering: .relaxed) == view.generation
+    {
+      return
     }
-    try unsafe readCarefully(at: offset, count: count, into: target, mayWait: mayWait)
+    try unsafe readCarefully(at: view.offset, count: view.count, into: target, mayWait: mayWait)
   }
+
+  /// Tells whether no write in `lock` mode, and nothing that shortens the mapping, has overlapped with the view's life
+  /// so far. The caller fences its reads before.
+  @inline(__always)
+  public func isCurrent(_ view: View) -> Bool { data.isCurrent(view.ticket) }
 
   @inline(never)
   private func readCarefully(
     at offset: Int, count: Int, into target: UnsafeMutableRawPointer, mayWait: Bool
   ) throws(Failure) {
     try data.withLock(mayWait: mayWait, writing: false) { () throws(Failure) in
-      try unsafe withBytes(at: offset, count: count) { source in unsafe sys_copy(target, source, count) }
+      try unsafe copy(at: offset, count: count, to: target)
     }
+  }
+
+  private func copy(at offset: Int, count: Int, to target: UnsafeMutableRawPointer) throws(Failure) {
+    try unsafe withBytes(at: offset, count: count) { source in unsafe sys_copy(target, source, count) }
+  }
+
+  /// Runs `body` while no write in `lock` mode is in progress, waiting for those that are. The body reads with
+  /// `readHoldingLock`.
+  public func withLock<R>(_ body: () throws(Failure) -> R) throws(Failure) -> R {
+    try data.withLock(writing: false, body)
+  }
+
+  /// Copies the bytes of a view to `target`, as `read`, within `withLock`.
+  public func readHoldingLock(_ view: View, into target: UnsafeMutableRawPointer) throws(Failure) {
+    try unsafe copy(at: view.offset, count: view.count, to: target)
   }
 
   /// Runs `body` with the address of `count` bytes from `offset`, until it ran with none of them replaced under it;
@@ -113,21 +149,19 @@ extension File {
     return .truncated
   }
 
-  /// The address of bytes for a binary that points to them, and the region to keep alive with it. Takes no lock.
+  /// The address of a view's bytes for a binary that points to them, and the region to keep alive with it. Takes no
+  /// lock.
   @inline(__always)
   public func borrow(
-    at offset: Int, count: Int
+    _ view: View
   ) throws(Failure) -> (region: UnsafeMutablePointer<Region>, start: UnsafeMutableRawPointer) {
-    guard fits(offset, count, in: length.load(ordering: .acquiring)) else { throw .changed }
     let region = unsafe self.region
-    let start = unsafe address(region, offset)
-    if unsafe region.pointee.mayHaveFaulted(below: start + count) { try unsafe check(region, start, count) }
+    // SAFETY: as in read.
+    let start = unsafe address(region, view.offset)
+    if unsafe region.pointee.mayHaveFaulted(below: start + view.count) { try unsafe check(region, start, view.count) }
     if isClosed { throw .closed }
     return unsafe (region, start)
   }
-
-  /// Changes whenever a write in `lock` mode begins or ends.
-  public var writeTicket: Int { data.ticket }
 
   /// A line in the file.
   public struct Line {
@@ -142,13 +176,12 @@ extension File {
     public var isPlain: Bool { text &+ (hasNewline ? 1 : 0) == extent }
   }
 
-  /// Finds the line that starts at `offset`, looking at `limit` bytes at most. Nil at the end of the file; throws
-  /// `wouldWait` if the line does not end within the limit.
+  /// Finds the line that a view begins with, looking at `limit` bytes at most. Throws `wouldWait` if the line does not
+  /// end within the limit, `changed` if the view no longer lies within the mapping.
   @inline(__always)
-  public func line(at offset: Int, limit: Int) throws(Failure) -> Line? {
-    guard let rest = try available(at: offset, count: .max &- offset) else { return nil }
-    let count = min(rest, limit)
-    let found = unsafe try withBytes(at: offset, upTo: count) { start -> (Line?, touched: Int) in
+  public func line(in view: View, limit: Int) throws(Failure) -> Line {
+    let count = min(view.count, limit)
+    let found = unsafe try withBytes(at: view.offset, upTo: count) { start -> (Line?, touched: Int) in
       guard let end = unsafe memchr(start, 0x0A, count) else { return (nil, count) }
       let extent = unsafe UnsafeRawPointer(end) - UnsafeRawPointer(start) &+ 1
       // SAFETY: of the bytes of the line, extent of them, this is the last but one.
@@ -156,8 +189,8 @@ extension File {
       return (Line(extent: extent, text: extent &- (hasReturn ? 2 : 1), hasNewline: true), extent)
     }
     if let found { return found }
-    if count < rest { throw .wouldWait }
-    return Line(extent: rest, text: rest, hasNewline: false)
+    if count < view.count { throw .wouldWait }
+    return Line(extent: count, text: count, hasNewline: false)
   }
 
   /// Tells whether the bytes are in memory, so that reading them waits for no disk. Looks at the first 4 MiB.

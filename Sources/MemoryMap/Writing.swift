@@ -10,27 +10,27 @@ extension File {
   @inline(__always)
   public func write(_ bytes: UnsafeRawBufferPointer, at offset: Int, mayBlock: Bool) throws(Failure) {
     let generation = self.generation.load(ordering: .acquiring)
-    if generation >= 0 && traits.isSuperset(of: [.writable, .locked]) && bytes.count > 0
-      && fits(offset, bytes.count, in: length.load(ordering: .acquiring)) && data.tryLock()
-    {
-      // Nobody shortens the mapping while the lock is held, but somebody may have just before.
-      guard fits(offset, bytes.count, in: length.load(ordering: .acquiring)) else {
-        data.unlock()
-        return try unsafe writeCarefully(bytes, at: offset, mayBlock: mayBlock)
-      }
-      let region = unsafe self.region
-      // SAFETY: offset and count lie within the length, and the region is at least as long.
-      let target = unsafe address(region, offset)
-      unsafe copy(bytes, to: target)
-      data.unlock()
-      atomicMemoryFence(ordering: .acquiring)
-      if unsafe !region.pointee.mayHaveFaulted(below: target + bytes.count)
-        && self.generation.load(ordering: .relaxed) == generation
-      {
-        return
-      }
+    let isLocked = traits.contains(.locked)
+    guard generation >= 0 && traits.contains(.writable) && bytes.count > 0 && (!isLocked || data.tryLock()) else {
+      return try unsafe writeCarefully(bytes, at: offset, mayBlock: mayBlock)
     }
-    try unsafe writeCarefully(bytes, at: offset, mayBlock: mayBlock)
+    // After the lock is taken: nobody shortens the mapping while it is held.
+    guard fits(offset, bytes.count, in: length.load(ordering: .acquiring)) else {
+      if isLocked { data.unlock(hasWritten: false) }
+      return try unsafe writeCarefully(bytes, at: offset, mayBlock: mayBlock)
+    }
+    let region = unsafe self.region
+    // SAFETY: offset and count lie within the length, and the region is at least as long.
+    let target = unsafe address(region, offset)
+    unsafe copy(bytes, to: target)
+    if isLocked { data.unlock() }
+    // Acquiring: the checks come after the copy.
+    atomicMemoryFence(ordering: .acquiring)
+    if unsafe region.pointee.mayHaveFaulted(below: target + bytes.count)
+      || self.generation.load(ordering: .relaxed) != generation
+    {
+      try unsafe writeCarefully(bytes, at: offset, mayBlock: mayBlock)
+    }
   }
 
   @inline(__always)

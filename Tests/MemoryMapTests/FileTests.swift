@@ -239,7 +239,7 @@ import Testing
     let handle = try Handle(directory.file("file", Array("ab\nc\r\n\n\r\nlast".utf8)))
     var lines: [[Int]] = []
     var at = 0
-    while let line = try handle.file.line(at: at, limit: .max) {
+    while let line = try handle.line(at: at) {
       lines.append([at, line.extent, line.text, line.hasNewline ? 1 : 0, line.isPlain ? 1 : 0])
       at += line.extent
     }
@@ -248,10 +248,10 @@ import Testing
 
   @Test func a_line_that_is_longer_than_the_limit_would_wait() throws {
     let handle = try Handle(directory.file("file", Array("abc\nxyz".utf8)))
-    #expect(failure { () throws(Failure) in try handle.file.line(at: 0, limit: 3) } == .wouldWait)
-    #expect(try handle.file.line(at: 0, limit: 4)?.extent == 4)
-    #expect(failure { () throws(Failure) in try handle.file.line(at: 4, limit: 2) } == .wouldWait)
-    #expect(try handle.file.line(at: 4, limit: 3)?.hasNewline == false)
+    #expect(failure { () throws(Failure) in try handle.line(at: 0, limit: 3) } == .wouldWait)
+    #expect(try handle.line(at: 0, limit: 4)?.extent == 4)
+    #expect(failure { () throws(Failure) in try handle.line(at: 4, limit: 2) } == .wouldWait)
+    #expect(try handle.line(at: 4, limit: 3)?.hasNewline == false)
   }
 
   @Test func the_position_moves_from_start_current_and_end() throws {

@@ -60,13 +60,13 @@ final class Handle: @unchecked Sendable {
   /// Reads as `pread` does: what is there of `count` bytes from `offset`; nil at the end.
   func bytes(at offset: Int, _ count: Int, mayWait: Bool = true) throws(Failure) -> [UInt8]? {
     while true {
-      guard let available = try file.available(at: offset, count: count) else { return nil }
-      var result = [UInt8](repeating: 0xEE, count: available)
+      guard let view = try file.view(at: offset, count: count) else { return nil }
+      var result = [UInt8](repeating: 0xEE, count: view.count)
       do throws(Failure) {
         // The buffer is the array's own for as long as the closure runs.
         try unsafe result.withUnsafeMutableBufferPointer { (buffer) throws(Failure) in
           guard let target = buffer.baseAddress else { return }
-          try unsafe file.read(at: offset, count: available, into: target, mayWait: mayWait)
+          try unsafe file.read(view, into: target, mayWait: mayWait)
         }
         return result
       } catch .changed {
@@ -90,6 +90,12 @@ final class Handle: @unchecked Sendable {
     }
   }
 
+  /// The line at `offset`; nil at the end.
+  func line(at offset: Int, limit: Int = .max) throws(Failure) -> File.Line? {
+    guard let view = try file.view(at: offset, count: .max - offset) else { return nil }
+    return try file.line(in: view, limit: limit)
+  }
+
   /// Adds to a word and returns the old value.
   func add(_ value: Int, at position: Int) throws(Failure) -> Int {
     try file.withWord(at: position, writing: true) { (word: borrowing Atomic<Int>) in
@@ -105,7 +111,8 @@ final class Handle: @unchecked Sendable {
 
   /// A share of the region and bytes in it, as a direct binary holds them.
   func borrow(at offset: Int, _ count: Int) throws(Failure) -> Borrowed {
-    let (region, start) = try unsafe file.borrow(at: offset, count: count)
+    guard let view = try file.view(at: offset, count: count), view.count == count else { throw .changed }
+    let (region, start) = try unsafe file.borrow(view)
     unsafe Regions.retain(region)
     return unsafe Borrowed(region, start, count, regions)
   }

@@ -39,7 +39,8 @@ groups() ->
      {durability, [], [sync_returns_when_it_is_done, sync_range_has_bounds, sync_refuses_bad_arguments,
                        sync_of_nothing_is_ok, advise_takes_every_advice, advise_never_drops_data,
                        advise_refuses_bad_arguments]},
-     {locking, [], [lock_never_shows_half_a_write, nolock_takes_the_same_calls, lock_gives_every_write_its_place]}].
+     {locking, [], [lock_never_shows_half_a_write, lock_keeps_lines_whole, nolock_takes_the_same_calls,
+                    lock_gives_every_write_its_place]}].
 
 init_per_testcase(Case, Config) -> emmap_test:directory(Case, Config).
 
@@ -685,6 +686,40 @@ advise_refuses_bad_arguments(Config) ->
 %% Two processes fill the same block, each with its own byte; a reader that finds both has seen half a write.
 lock_never_shows_half_a_write(Config) ->
     [?assertEqual([], torn(Config, Options)) || Options <- [[], [lock]]].
+
+%% Two processes fill the same block with lines of different lengths; the end of a line must be that of its bytes.
+lock_keeps_lines_whole(Config) ->
+    Lines = [[binary:copy(<<"a">>, 1023), "\n"], [binary:copy(<<"b">>, 4094), "\r\n"]],
+    Blocks = [binary:copy(Line, ?BLOCK * 8 div byte_size(Line)) || Line <- [iolist_to_binary(L) || L <- Lines]],
+    File = open(Config, hd(Blocks), [shared, write]),
+    Writers = [spawn_monitor(fun() -> write_lines_until_told(File, Block) end) || Block <- Blocks],
+    Broken = [Line || Line <- read_lines(File, ?READS, []), not is_whole(Line)],
+    [begin
+         Pid ! stop,
+         receive {'DOWN', Monitor, process, Pid, Reason} -> ?assertEqual(normal, Reason) end
+     end || {Pid, Monitor} <- Writers],
+    ?assertEqual([], lists:sublist(Broken, 3)).
+
+write_lines_until_told(File, Block) ->
+    ok = emmap:pwrite(File, 0, Block),
+    receive stop -> ok after 0 -> write_lines_until_told(File, Block) end.
+
+read_lines(_, 0, Lines) -> Lines;
+read_lines(File, N, Lines) ->
+    case emmap:read_line(File) of
+        {ok, Line} -> read_lines(File, N - 1, [Line | Lines]);
+        eof ->
+            {ok, 0} = emmap:position(File, 0),
+            read_lines(File, N, Lines)
+    end.
+
+%% A position in the middle of a line of the other kind gives the rest of it.
+is_whole(Line) ->
+    case lists:usort(binary_to_list(Line)) of
+        [$\n, _] -> binary:last(Line) =:= $\n;
+        [$\n] -> true;
+        _ -> false
+    end.
 
 %% Reads may be torn here, but are of bytes that somebody wrote.
 nolock_takes_the_same_calls(Config) ->
