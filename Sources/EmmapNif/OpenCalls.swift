@@ -68,8 +68,7 @@ enum Info: NifCall {
   }
 }
 
-/// `handle_info_nif(Handle)`: the numbers of fstat(2) in the order of `#file_info{}`, times in seconds since 1970, and
-/// the traits of the handle.
+/// `handle_info_nif(Handle)`: the numbers of fstat(2) in the order of `#file_info{}`, times in seconds since 1970.
 enum HandleInfo: NifCall {
   static var name: StaticString { "handle_info_nif" }
   static var blocking: NifFunction { { unsafe perform(HandleInfo.self, $0, $1, $2, mayBlock: true) } }
@@ -81,7 +80,6 @@ enum HandleInfo: NifCall {
       status.st_size, status.st_atim.tv_sec, status.st_mtim.tv_sec, status.st_ctim.tv_sec, Int(status.st_mode),
       Int(status.st_nlink), Int(bitPattern: UInt(status.st_dev)), Int(bitPattern: UInt(status.st_rdev)),
       Int(bitPattern: UInt(status.st_ino)), Int(status.st_uid), Int(status.st_gid),
-      unsafe Int(handle.pointee.file.traits.rawValue),
     ]
     return call.ok(env.tuple(numbers.map { env.integer($0) }))
   }

@@ -161,10 +161,9 @@ import Synchronization
     if overflow || needed > 1 << 47 { throw .system(EFBIG) }
     let old = unsafe region
     if unsafe needed <= old.pointee.capacity { return }
-    // A mapping at an address of the caller's choice has nowhere else to go.
-    if traits.contains(.fixedAddress) { throw .system(ENOMEM) }
+    // One at an address of the caller's choice stays there, and shows the same pages; the longer one lies elsewhere.
     let new = try unsafe Self.map(
-      mapping, for: needed, traits: traits, maximumStep: maximumStep, descriptor: descriptor, memory: memory,
+      mapping.anywhere, for: needed, traits: traits, maximumStep: maximumStep, descriptor: descriptor, memory: memory,
       previous: old)
     // Releasing: who sees the new region sees all of it.
     current.store(UInt(bitPattern: new), ordering: .releasing)

@@ -66,7 +66,9 @@ public struct OpenOptions {
   var mapFlags: Int32 {
     var result = sys_map_private
     if flags.contains(.shared) { result = sys_map_shared }
-    if flags.contains(.sharedValidate) {
+    // The system has MAP_SHARED_VALIDATE for files alone; without one there is nothing to validate.
+    if flags.contains(.sharedValidate) && isAnonymous { result = sys_map_shared }
+    if flags.contains(.sharedValidate) && !isAnonymous {
       result = sys_map_shared_validate
       // "Mappings of type shared silently ignore this flag."
       if flags.contains(.sync) { result |= sys_map_sync }

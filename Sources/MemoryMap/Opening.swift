@@ -14,12 +14,11 @@ extension File {
     if options.address != 0 && options.pageSize.roundDown(options.address) == 0 { throw .invalid }
     FaultTable.installHandler()
     if options.isAnonymous { return try openAnonymous(offset: offset, length: length, options, memory) }
-    let (descriptor, isNew) = try unsafe openDescriptor(path, options)
+    var (descriptor, isNew) = try unsafe openDescriptor(path, options)
     do throws(Failure) {
-      return try unsafe map(descriptor, isNew, path, offset: offset, length: length, options, memory)
+      return try unsafe map(&descriptor, isNew, path, offset: offset, length: length, options, memory)
     } catch {
-      // What was not there before is gone again.
-      if isNew { _ = unsafe unlink(path) }
+      if isNew { unsafe removeNew(path) }
       _ = CSystem.close(descriptor)
       throw error
     }
@@ -37,53 +36,115 @@ extension File {
         maximumStep: options.maximumStep, newIn: nil, autoUnlink: nil, memory: memory))
   }
 
+  /// Flags of open(2) for all files. O_NONBLOCK: a FIFO or a device answers at once.
+  private static var openFlags: Int32 { O_CLOEXEC | O_NOCTTY | O_NONBLOCK }
+
   /// Opens the descriptor and tells whether this made the file.
   private static func openDescriptor(
     _ path: UnsafePointer<CChar>, _ options: OpenOptions
   ) throws(Failure) -> (Int32, isNew: Bool) {
-    // O_NONBLOCK: a FIFO or a device answers at once.
-    let always = O_CLOEXEC | O_NOCTTY | O_NONBLOCK
     let flags = options.flags
-    let mustWrite = options.isWritable && (options.isShared || flags.contains(.truncate) || flags.contains(.fit))
+    let mustWrite = options.isWritable && (options.isShared || flags.contains(.truncate))
     while true {
-      var descriptor = unsafe sys_open(path, always | (mustWrite ? O_RDWR : O_RDONLY), 0)
-      if descriptor >= 0 {
-        // A private mapping of an empty file can be given a size, if the file may be written at all.
-        if !mustWrite && options.isWritable && flags.contains(.create) {
-          let other = unsafe sys_open(path, always | O_RDWR, 0)
-          if other >= 0 {
-            _ = CSystem.close(descriptor)
-            descriptor = other
-          }
-        }
-        return (descriptor, false)
-      }
+      var descriptor = unsafe sys_open(path, openFlags | (mustWrite ? O_RDWR : O_RDONLY), 0)
+      if descriptor >= 0 { return (descriptor, false) }
       let error = sys_errno()
       if error == EINTR { continue }
       // Without `write` a new file could get no size.
       guard error == ENOENT, flags.contains(.create), options.isWritable else { throw .system(error) }
-      descriptor = unsafe sys_open(path, always | O_RDWR | O_CREAT | O_EXCL, 0o600)
+      descriptor = unsafe sys_open(path, openFlags | O_RDWR | O_CREAT | O_EXCL, 0o600)
+      if unsafe descriptor < 0 && sys_errno() == EEXIST && isDangling(path) {
+        // A link to a file that does not exist: as open(2) without O_EXCL, make that file.
+        descriptor = unsafe sys_open(path, openFlags | O_RDWR | O_CREAT, 0o600)
+      }
       if descriptor >= 0 {
         // fchmod: the mode is the one given, whatever the umask.
         if fchmod(descriptor, mode_t(options.mode)) == 0 { return (descriptor, true) }
         let failure = Failure.lastError
-        _ = unsafe unlink(path)
+        unsafe removeNew(path)
         _ = CSystem.close(descriptor)
         throw failure
       }
-      // Somebody else made it meanwhile: open theirs. A dangling link exists for O_EXCL and yet is not found.
-      if unsafe sys_errno() != EEXIST || isDangling(path) { throw .lastError }
+      // Somebody else made it meanwhile: open theirs.
+      if sys_errno() != EEXIST { throw .lastError }
     }
   }
 
   private static func isDangling(_ path: UnsafePointer<CChar>) -> Bool {
-    if unsafe access(path, F_OK) == 0 || sys_errno() != ENOENT { return false }
-    sys_set_errno(ENOENT)
-    return true
+    var status = stat()
+    return unsafe access(path, F_OK) != 0 && sys_errno() == ENOENT && sys_lstat(path, &status) == 0
+  }
+
+  /// Removes a file that was not there before, but not a link to it that was.
+  private static func removeNew(_ path: UnsafePointer<CChar>) {
+    guard let file = unsafe realpath(path, nil) else { return }
+    _ = unsafe unlink(file)
+    unsafe free(file)
+  }
+
+  /// Opens the file of a descriptor that can only be read for writing, too, and closes that one.
+  private static func reopenWritable(
+    _ descriptor: Int32, _ path: UnsafePointer<CChar>
+  ) throws(Failure) -> Int32 {
+    let other = unsafe sys_open(path, openFlags | O_RDWR, 0)
+    if other < 0 { throw .lastError }
+    var (ours, theirs) = (stat(), stat())
+    guard unsafe sys_fstat(descriptor, &ours) == 0, unsafe sys_fstat(other, &theirs) == 0,
+      ours.st_dev == theirs.st_dev, ours.st_ino == theirs.st_ino
+    else {
+      // Somebody has put another file in its place.
+      _ = CSystem.close(other)
+      throw .system(EAGAIN)
+    }
+    _ = CSystem.close(descriptor)
+    return other
+  }
+
+  /// What is to be mapped of a file.
+  private struct Extent {
+    /// Bytes of the handle.
+    var length: Int
+    /// How long the file has to be for it.
+    var fileSize: Int
+    /// Whether the handle ends where the file does.
+    var reachesEnd: Bool
+  }
+
+  /// Works out what is to be mapped of a file of `fileSize` bytes. Throws what is wrong with the request.
+  private static func extent(
+    offset: Int, length: Int, fileSize: Int, isRegular: Bool, _ options: OpenOptions
+  ) throws(Failure) -> Extent {
+    var wanted = length
+    if length == 0 && options.size > 0 {
+      wanted = options.size - offset
+      if wanted <= 0 { throw .invalid }
+    }
+    var result = Extent(length: wanted, fileSize: fileSize, reachesEnd: false)
+    if wanted > 0 {
+      let (end, overflow) = offset.addingReportingOverflow(wanted)
+      if isRegular && (overflow || fileSize < end) {
+        guard fileSize == 0 || options.flags.contains(.fit) else { throw .tooShort }
+        guard options.isWritable else { throw fileSize == 0 ? .invalid : .tooShort }
+        result.fileSize = max(end, options.size)
+      }
+      if overflow { throw .system(EFBIG) }
+      result.reachesEnd = isRegular && end == result.fileSize
+    } else {
+      if offset > fileSize && fileSize > 0 { throw .tooShort }
+      result.length = fileSize - offset
+      result.reachesEnd = isRegular && offset <= fileSize
+    }
+    let canGrow = result.reachesEnd && canGrow(options)
+    if result.length < 0 || (result.length == 0 && !canGrow) { throw .invalid }
+    return result
+  }
+
+  private static func canGrow(_ options: OpenOptions) -> Bool {
+    options.isWritable && options.isShared && !options.flags.contains(.fixedSize)
   }
 
   private static func map(
-    _ descriptor: Int32, _ isNew: Bool, _ path: UnsafePointer<CChar>, offset: Int, length: Int,
+    _ descriptor: inout Int32, _ isNew: Bool, _ path: UnsafePointer<CChar>, offset: Int, length: Int,
     _ options: OpenOptions, _ memory: RegionMemory
   ) throws(Failure) -> File {
     var status = stat()
@@ -91,40 +152,24 @@ extension File {
     if sys_is_directory(status.st_mode) { throw .system(EISDIR) }
     if sys_is_waiting_kind(status.st_mode) { throw .system(ENODEV) }
     let isRegular = sys_is_regular(status.st_mode)
-    let canResize = options.isWritable && isRegular
-    var fileSize = Int(status.st_size)
-    if options.flags.contains(.truncate) && isRegular && fileSize > 0 {
-      guard canResize else { throw .invalid }
+    let sizeBefore = Int(status.st_size)
+    let isToBeCut = options.flags.contains(.truncate) && isRegular && sizeBefore > 0
+    if isToBeCut && !options.isWritable { throw .invalid }
+    // All that can be known to be wrong comes before the file is touched.
+    let extent = try extent(
+      offset: offset, length: length, fileSize: isToBeCut ? 0 : sizeBefore, isRegular: isRegular, options)
+    if isToBeCut {
       try probe(descriptor, options)
+      // So does a length that the file system does not take.
+      if extent.fileSize > sizeBefore { try resize(descriptor, extent.fileSize) }
       try resize(descriptor, 0)
-      fileSize = 0
     }
-
-    let (end, overflow) = offset.addingReportingOverflow(length > 0 ? length : 0)
-    if overflow { throw .system(EFBIG) }
-    let sizeBefore = fileSize
-    var wanted = length
-    var wantedEnd = end
-    if length == 0 && options.size > 0 {
-      wantedEnd = options.size
-      wanted = options.size - offset
-      if wanted <= 0 { throw .invalid }
+    if extent.fileSize != (isToBeCut ? 0 : sizeBefore) {
+      let mayWrite = isNew || options.isShared || options.flags.contains(.truncate)
+      if !mayWrite { descriptor = try unsafe reopenWritable(descriptor, path) }
+      try resize(descriptor, extent.fileSize)
     }
-    if wanted > 0 {
-      if isRegular && fileSize < wantedEnd {
-        guard fileSize == 0 || options.flags.contains(.fit) else { throw .tooShort }
-        guard canResize else { throw fileSize == 0 ? .invalid : .tooShort }
-        fileSize = max(wantedEnd, options.size)
-        try resize(descriptor, fileSize)
-      }
-    } else {
-      if offset > fileSize && fileSize > 0 { throw .tooShort }
-      wanted = fileSize - offset
-    }
-    let reachesEnd = isRegular && offset + wanted == fileSize
-    let growable =
-      reachesEnd && options.isWritable && options.isShared && !options.flags.contains(.fixedSize)
-    if wanted < 0 || (wanted == 0 && !growable) { throw .invalid }
+    let growable = extent.reachesEnd && canGrow(options)
 
     let mapping = Mapping(options, fileOffset: options.pageSize.roundDown(offset))
     var autoUnlink: AutoUnlink? = nil
@@ -137,13 +182,14 @@ extension File {
     do throws(Failure) {
       return unsafe try File(
         Opened(
-          traits: traits(options, growable: growable), descriptor: descriptor, mapping: mapping, length: wanted,
-          slack: offset - mapping.fileOffset, window: reachesEnd ? nil : wanted, maximumStep: options.maximumStep,
+          traits: traits(options, growable: growable), descriptor: descriptor, mapping: mapping, length: extent.length,
+          slack: offset - mapping.fileOffset, window: extent.reachesEnd ? nil : extent.length,
+          maximumStep: options.maximumStep,
           newIn: newIn, autoUnlink: autoUnlink, memory: memory))
     } catch {
       unsafe free(newIn)
       unsafe free(autoUnlink?.path)
-      if fileSize > sizeBefore { try? resize(descriptor, sizeBefore) }
+      if extent.fileSize > sizeBefore { try? resize(descriptor, sizeBefore) }
       throw error
     }
   }

@@ -109,6 +109,12 @@ struct Mapping {
   /// Where the mapping must be, or 0.
   let address: UInt
   let page: PageSize
+
+  /// The same at an address that the system chooses.
+  var anywhere: Mapping {
+    Mapping(
+      protection: protection, flags: flags & ~sys_map_fixed_noreplace, fileOffset: fileOffset, address: 0, page: page)
+  }
 }
 
 /// Allocates the memory that regions live in and counts their owners: resources of the VM, or a test's own.

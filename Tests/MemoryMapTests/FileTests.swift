@@ -38,7 +38,9 @@ import Testing
     #expect(refusal(path, offset: 50, length: 50) == nil)
     #expect(refusal(path, offset: 50, length: 51) == .tooShort)
     #expect(refusal(path, offset: 101) == .tooShort)
-    #expect(refusal(path, offset: .max, length: 1) == .system(EFBIG))
+    #expect(refusal(path, offset: .max, length: 1) == .tooShort)
+    #expect(refusal("/dev/zero", offset: .max, length: 1) == .system(EFBIG))
+    #expect(refusal("/dev/zero", offset: 1, length: .max) == .system(EFBIG))
     #expect(refusal(path, offset: 0, length: .max) == .tooShort)
     #expect(try contents(path) == pattern(100))
   }

@@ -444,12 +444,19 @@ sendfile_from_and_past_the_end(Config) ->
          ?assertEqual({ok, Sent}, receive_all(Peer, byte_size(Sent)))
      end || {Offset, Count, Sent} <- [{3, 2, <<"34">>}, {9, 1, <<"9">>}, {9, 2, <<"9">>}], {Socket, Peer} <- sockets()].
 
-sendfile_refuses_what_is_no_handle(_) ->
+sendfile_refuses_what_is_no_handle(Config) ->
     [begin
-         %% The answers that make `file' fall back; it is what it then reads from that refuses.
-         ?assertEqual({error, enotsup}, emmap:sendfile(Bad, a, 0, 0, 0, [], [], [])),
-         ?assertError(notsup, emmap:internal_get_nif_resource(Bad))
-     end || Bad <- no_handles()].
+         ?assertEqual({error, badarg}, emmap:sendfile(Bad, a, 0, 0, 0, [], [], [])),
+         ?assert(is_reference(emmap:internal_get_nif_resource(Bad)))
+     end || Bad <- no_handles()],
+    Closed = open(Config, <<"0123456789">>, []),
+    %% The answers that make `file' fall back.
+    ?assertEqual({error, enotsup}, emmap:sendfile(Closed, a, 0, 0, 0, [], [], [])),
+    ?assertError(notsup, emmap:internal_get_nif_resource(Closed)),
+    ok = emmap:close(Closed),
+    [{Port, _}, {Socket, _}] = sockets(),
+    ?assertEqual({error, closed}, file:sendfile(Closed, Port, 0, 0, [])),
+    ?assertMatch({error, _}, file:sendfile(Closed, Socket, 0, 0, [])).
 
 %% Two connections: one whose end is a port, one whose end is a socket of the `socket' module.
 sockets() ->

@@ -306,6 +306,13 @@ a_failed_open_leaves_the_file_as_it_was(Config) ->
                                           {0, 10, [truncate, write, shared, {address, address_in_use()}]},
                                           {0, 10, [fit, write, shared, {address, address_in_use()}]},
                                           {0, 1 bsl 62, [fit, write, shared]},
+                                          %% What would be wrong once the file is empty.
+                                          {0, 0, [truncate, write]},
+                                          {0, 0, [truncate, write, shared, fixed_size]},
+                                          {100, 0, [truncate, write, shared]},
+                                          {10, 0, [truncate, write, shared, {size, 5}]},
+                                          {1 bsl 62, 1 bsl 62, [truncate, write, shared]},
+                                          {0, 0, [truncate, write, shared, {size, 1 bsl 60}]},
                                           {0, 0, [truncate]}]],
     [?assertMatch({badarg, _}, emmap_test:raised(fun() -> emmap:open(Path, Options) end))
      || Options <- [[truncate, write, shared, raed], [truncate, write, {size, 0}]]],

@@ -17,12 +17,14 @@ all() ->
      private_is_the_default, private_needs_no_permission_to_write, shared_reaches_other_handles_and_the_file,
      shared_reaches_another_vm, shared_validate_shares, sync_needs_a_dax_file,
      sync_is_ignored_without_shared_validate, create_makes_a_file, create_keeps_a_file_that_is_there,
-     without_create_no_file_is_made, truncate_empties_the_file, truncate_without_write_keeps_the_file,
+     size_is_given_to_an_empty_file, create_makes_the_file_that_a_link_names, without_create_no_file_is_made,
+     truncate_empties_the_file, truncate_without_write_keeps_the_file,
      chmod_sets_the_exact_mode, chmod_defaults_to_0600, chmod_leaves_an_old_file_alone,
      size_is_the_size_of_a_new_file, size_is_the_size_of_the_mapping, fit_makes_a_short_file_longer, fit_needs_write,
      fixed_size_keeps_the_size, max_inc_size_bounds_a_step_of_growth, populate_makes_pages_resident,
      nonblock_leaves_pages_to_be_read_later, noreserve_reserves_no_swap_space, anon_is_zeroes_without_a_file,
      anon_touches_no_file, anon_needs_a_length_and_no_offset, uninitialized_can_be_used, address_lands_where_asked,
+     address_stays_where_asked_when_the_file_grows,
      address_is_rounded_to_a_page, address_is_never_in_use_already, address_of_the_first_page_is_refused,
      fixed_needs_an_address, fixed_lands_where_asked, auto_unlink_deletes_at_close,
      auto_unlink_deletes_when_collected, auto_unlink_waits_for_direct_binaries,
@@ -206,6 +208,33 @@ create_makes_a_file(Config) ->
     {ok, Empty} = emmap:open(emmap_test:path(Config, "empty"), [create, write, shared]),
     ?assertMatch(#{size := 0}, emmap:info(Empty)),
     ok = emmap:close(Empty).
+
+size_is_given_to_an_empty_file(Config) ->
+    [begin
+         Path = emmap_test:file(Config, "file", <<>>),
+         {ok, File} = emmap:open(Path, Offset, Length, [write | Options]),
+         ?assertEqual({ok, binary:copy(<<0>>, Size - Offset)}, emmap:pread(File, 0, 100)),
+         ?assertEqual({ok, binary:copy(<<0>>, Size)}, file:read_file(Path)),
+         ok = emmap:close(File)
+     end || {Offset, Length, Size, Options} <- [{0, 0, 10, [{size, 10}]}, {0, 10, 10, []}, {3, 7, 10, []},
+                                                {0, 0, 10, [shared, {size, 10}]}, {0, 10, 10, [create]},
+                                                {0, 10, 10, [fit]}]],
+    Read = emmap_test:file(Config, "file", <<>>),
+    ?assertEqual({error, einval}, emmap:open(Read, [{size, 10}])).
+
+create_makes_the_file_that_a_link_names(Config) ->
+    Path = emmap_test:path(Config, "file"),
+    Link = emmap_test:path(Config, "link"),
+    ok = file:make_symlink("file", Link),
+    %% A failure takes back the file and leaves the link.
+    ?assertMatch({error, _}, emmap:open(Link, [create, write, {size, 1 bsl 60}])),
+    ?assertEqual({{error, enoent}, {ok, "file"}}, {file:read_file(Path), file:read_link(Link)}),
+    {ok, File} = emmap:open(Link, [create, write, shared, {size, 4}]),
+    ok = emmap:pwrite(File, 0, <<"data">>),
+    ok = emmap:close(File),
+    ?assertEqual({ok, <<"data">>}, file:read_file(Path)),
+    ok = file:make_symlink(emmap_test:path(Config, "no/such/directory"), Link ++ "2"),
+    ?assertEqual({error, enoent}, emmap:open(Link ++ "2", [create, write, {size, 4}])).
 
 create_keeps_a_file_that_is_there(Config) ->
     Path = emmap_test:file(Config, "file", <<"data">>),
@@ -451,6 +480,19 @@ address_lands_where_asked(Config) ->
     ?assertEqual(Where + 5, maps:get(address, emmap:info(Window))),
     ?assertEqual({ok, binary:part(Bytes, 5, 100)}, emmap:pread(Window, 0, 200)),
     ok = emmap:close(Window).
+
+address_stays_where_asked_when_the_file_grows(Config) ->
+    Path = emmap_test:file(Config, "file", <<"0123456789">>),
+    Address = emmap_test:free_address(1 bsl 20),
+    {ok, File} = emmap:open(Path, [shared, write, direct, {address, Address}]),
+    {ok, Held} = emmap:pread(File, 0, 10),
+    ok = emmap:pwrite(File, 100000, <<"end">>),
+    ok = emmap:pwrite(File, 0, <<"abc">>),
+    ?assertEqual({ok, <<"end">>}, emmap:pread(File, 100000, 9)),
+    %% The pages are the same ones.
+    ?assertEqual(<<"abc3456789">>, Held),
+    ?assert(is_map(emmap_test:mapping_at(Address))),
+    ok = emmap:close(File).
 
 address_is_rounded_to_a_page(Config) ->
     Path = emmap_test:file(Config, "file", <<"data">>),

@@ -153,9 +153,16 @@ read_file_info_of_handle_is_the_files(Config) ->
          {ok, #file_info{size = 5004, access = read_write, type = regular}} = file:read_file_info(Map, Options),
          ok = file:close(Map)
      end || Options <- [[], [{time, posix}], [{time, universal}], [{time, local}], [raw, {time, posix}]]],
-    {ok, ReadOnly} = emmap:open(path(Config, "info"), [read, shared]),
-    {ok, #file_info{access = read}} = file:read_file_info(ReadOnly),
-    ok = file:close(ReadOnly).
+    %% What the owner may do, however the handle was opened.
+    [begin
+         Map = map(Config, "access", "abc"),
+         {ok, Raw} = file:open(path(Config, "access"), [raw, read]),
+         ok = file:change_mode(path(Config, "access"), Mode),
+         Expected = file:read_file_info(Raw),
+         {Mode, Expected} = {Mode, file:read_file_info(Map)},
+         ok = file:change_mode(path(Config, "access"), 8#600),
+         [ok = file:close(File) || File <- [Raw, Map]]
+     end || Mode <- [8#600, 8#644, 8#400, 8#200, 8#044, 8#700]].
 
 read_file_info_with_wrong_options_fails_as_on_raw_file(Config) ->
     Map = map(Config, "info", "abc"),

@@ -66,7 +66,7 @@
 %% They stay readable as long as they live; where the file was cut short they read as zeroes.</dd>
 %% <dt>`lock'</dt><dd>A read never sees half of a write that was made through the same handle. The default.</dd>
 %% <dt>`nolock'</dt><dd>Reads and writes through the same handle may interleave. Just as safe for the VM.</dd>
-%% <dt>`fixed_size'</dt><dd>Never make the file longer or shorter.</dd>
+%% <dt>`fixed_size'</dt><dd>Once the file is open, never make it longer or shorter.</dd>
 %% <dt>`{max_inc_size, N}'</dt><dd>The step in bytes past which {@link resize/1} and the room that is kept for growth stop
 %% doubling. Default: 64 MiB.</dd>
 %% <dt>`auto_unlink'</dt><dd>Delete the file when it is closed, or when the handle is collected.</dd>
@@ -74,7 +74,8 @@
 %% <dt>`nonblock'</dt><dd>With `populate': only map pages that are in memory already (MAP_NONBLOCK).</dd>
 %% <dt>`noreserve'</dt><dd>Reserve no swap space (MAP_NORESERVE).</dd>
 %% <dt>`{address, A}', `fixed'</dt><dd>Map at the address A, rounded down to a page; if memory there is in use it is
-%% `{error, eexist}' (MAP_FIXED_NOREPLACE). `fixed' needs an address and adds nothing to it.</dd>
+%% `{error, eexist}' (MAP_FIXED_NOREPLACE). `fixed' needs an address and adds nothing to it. The address is taken until
+%% the handle is collected. Where the file outgrows the mapping, that stays, and a longer one is added elsewhere.</dd>
 %% <dt>`hugetlb', `huge_2mb', `huge_1gb'</dt><dd>Use huge pages, of the default size, 2 MiB or 1 GiB (MAP_HUGETLB,
 %% MAP_HUGE_2MB, MAP_HUGE_1GB): for `anon', and for files on hugetlbfs.</dd>
 %% <dt>`uninitialized'</dt><dd>Do not clear anonymous pages, where the kernel was built to allow it
@@ -536,16 +537,22 @@ read_handle_info(_, _) -> {error, badarg}.
 
 read_handle_info_in(Resource, Time) ->
     case handle_info_nif(Resource) of
-        {ok, {Size, Accessed, Modified, Changed, Mode, Links, Major, Minor, Inode, User, Group, Traits}} ->
+        {ok, {Size, Accessed, Modified, Changed, Mode, Links, Major, Minor, Inode, User, Group}} ->
             {ok, #file_info{size = Size, type = file_type(Mode),
-                            access = case Traits band (?IS_WRITABLE bor ?IS_SHARED) of
-                                         ?IS_WRITABLE bor ?IS_SHARED -> read_write;
-                                         _ -> read
-                                     end,
+                            access = file_access(Mode),
                             atime = file_time(Accessed, Time), mtime = file_time(Modified, Time),
                             ctime = file_time(Changed, Time), mode = Mode, links = Links, major_device = Major,
                             minor_device = Minor, inode = Inode, uid = User, gid = Group}};
         Error -> Error
+    end.
+
+%% Of the owner, as for a raw file.
+file_access(Mode) ->
+    case Mode band 8#600 of
+        8#600 -> read_write;
+        8#400 -> read;
+        8#200 -> write;
+        0 -> none
     end.
 
 file_type(Mode) ->
@@ -561,14 +568,23 @@ file_time(Seconds, universal) -> calendar:system_time_to_universal_time(Seconds,
 file_time(Seconds, local) -> calendar:system_time_to_local_time(Seconds, second).
 
 %% @private
-%% @doc Has `file:sendfile' fall back to reading and sending.
--spec sendfile(mmap_file(), term(), term(), term(), term(), term(), term(), term()) -> {error, enotsup}.
-sendfile(_, _, _, _, _, _, _, _) -> {error, enotsup}.
+%% @doc Has `file:sendfile' fall back to reading and sending, which raises where a handle is closed.
+-spec sendfile(mmap_file(), term(), term(), term(), term(), term(), term(), term()) -> {error, reason() | enotsup}.
+sendfile(File, _, _, _, _, _, _, _) ->
+    case position(File, cur) of
+        {ok, _} -> {error, enotsup};
+        Error -> Error
+    end.
 
 %% @private
 %% @doc Has `file:sendfile' to a `socket' fall back to reading and sending: this exception is what it looks for.
--spec internal_get_nif_resource(mmap_file()) -> no_return().
-internal_get_nif_resource(_) -> erlang:error(notsup).
+-spec internal_get_nif_resource(mmap_file()) -> reference().
+internal_get_nif_resource(File) ->
+    case position(File, cur) of
+        {ok, _} -> erlang:error(notsup);
+        %% No file of the VM's own, which is an error as a closed one is.
+        {error, _} -> make_ref()
+    end.
 
 %%% Changing size
 
@@ -613,7 +629,9 @@ sync(_) -> {error, badarg}.
 -spec sync(mmap_file(), Offset :: non_neg_integer(), Count :: non_neg_integer()) -> ok | {error, reason()}.
 sync(?handle(Resource) = File, Offset, Count) when ?is_natural(Offset), ?is_natural(Count) ->
     case sync_range_nif(Resource, Offset, Count) of
-        {error, out_of_range} -> ?badarg([File, Offset, Count], {3, past_the_end});
+        {error, out_of_range} ->
+            #{size := Size} = info(File),
+            ?badarg([File, Offset, Count], {if Offset > Size -> 2; true -> 3 end, past_the_end});
         Result -> ?checked(Result, [File, Offset, Count])
     end;
 sync(File, Offset, Count) -> ?badarg([File, Offset, Count], badarg).
@@ -702,7 +720,8 @@ open_counters(Name, Count) ->
 
 %% @doc Closes a file of counters.
 -spec close_counters(counters()) -> ok | {error, reason()}.
-close_counters({File, _}) -> close(File);
+close_counters(?counters(Resource, Count) = Counters) when is_integer(Count) ->
+    ?checked(close_nif(Resource), [Counters]);
 close_counters(Counters) -> ?badarg([Counters], {1, not_counters}).
 
 %% @doc Adds one to a counter and returns the old value.

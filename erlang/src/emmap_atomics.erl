@@ -204,7 +204,8 @@ format_error(Reason, [{_, Function, Args, Info} | _]) ->
     end.
 
 reason_text(truncated) -> <<"the file was cut short by somebody else">>;
-reason_text(Reason) -> file:format_error(Reason).
+%% Elixir takes nothing but binaries.
+reason_text(Reason) -> unicode:characters_to_binary(file:format_error(Reason)).
 
 explain(open, system_limit, _) -> #{2 => <<"atomics array size reached a system limit">>};
 explain(open, _, [_, Arity, Options]) ->

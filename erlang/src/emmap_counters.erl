@@ -47,7 +47,7 @@ open(Name, Count) when is_integer(Count), Count >= 0, Count =< (16#7ffffffffffff
             catch
                 error:Reason when is_atom(Reason) -> close(File, {error, Reason})
             end;
-        {error, too_short} -> wrong_length(Name);
+        {error, Short} when Short =:= too_short; Short =:= einval, Count =:= 0 -> too_short(Name);
         {error, _} = Error -> Error
     catch
         error:badarg -> {error, {argument, 1, not_a_name}}
@@ -58,9 +58,19 @@ close(File, Error) ->
     _ = emmap:close(File),
     Error.
 
-wrong_length(Name) ->
-    case file:read_file_info(Name, [raw]) of
-        {ok, #file_info{size = Size}} -> {error, {wrong_length, Size}};
+%% A file that is too short for the counters that were asked for may be one of fewer.
+too_short(Name) ->
+    case file:open(Name, [raw, binary, read]) of
+        {ok, File} ->
+            Size = file:position(File, eof),
+            Header = file:pread(File, 0, ?HEADER_SIZE),
+            _ = file:close(File),
+            case {Size, Header} of
+                {{ok, Length}, {ok, <<?MAGIC, N:64/little>>}} when Length =:= ?HEADER_SIZE + 8 * N ->
+                    {error, {wrong_count, N}};
+                {{ok, Length}, _} -> {error, {wrong_length, Length}};
+                {Error, _} -> Error
+            end;
         Error -> Error
     end.
 

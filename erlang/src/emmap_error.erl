@@ -9,12 +9,12 @@
 -include_lib("kernel/include/file.hrl").
 
 %% @doc Says which argument of the function on top of the stack is wrong, and why.
--spec format_error(term(), [tuple()]) -> #{general | pos_integer() => iodata()}.
+-spec format_error(term(), [tuple()]) -> #{general | pos_integer() => binary()}.
 format_error(_Reason, [{_Module, Function, Args, Info} | _]) ->
     ErrorInfo = proplists:get_value(error_info, Info, #{}),
     case {maps:get(cause, ErrorInfo, none), Args} of
         {{counters, Why}, [Name | _]} ->
-            #{general => io_lib:format("~ts: ~ts", [printable(Name), counters_text(Why)])};
+            #{general => text("~ts: ~ts", [printable(Name), counters_text(Why)])};
         {{Number, Why}, _} when is_integer(Number) -> #{Number => argument_text(Why)};
         {Why, _} when is_list(Args) -> explain(Function, Args, Why);
         _ -> #{}
@@ -27,22 +27,24 @@ explain(_, [{File, Count}, Number | Rest], Why) when Why =:= no_counter; Why =:=
         false -> #{1 => <<"not a file of counters">>};
         true when not is_integer(Number) -> #{2 => <<"not an integer">>};
         true when Number < 0; Number >= Count ->
-            #{2 => io_lib:format("no counter ~b: the file has ~b, numbered from 0", [Number, Count])};
+            #{2 => text("no counter ~b: the file has ~b, numbered from 0", [Number, Count])};
         true -> values(3, Rest)
     end;
 explain(_, [_ | _], no_counter) -> #{1 => <<"not a file of counters">>};
 explain(_, [File, Position | _], misaligned) when is_integer(Position), Position rem 8 =:= 0 ->
     #{offset := Offset} = emmap:info(File),
-    #{1 => io_lib:format("the mapping begins at byte ~b of the file, which is not a multiple of 8", [Offset])};
+    #{1 => text("the mapping begins at byte ~b of the file, which is not a multiple of 8", [Offset])};
 explain(_, [_, Position | _], misaligned) ->
-    #{2 => io_lib:format("position ~tp is not a multiple of 8", [Position])};
+    #{2 => text("position ~tp is not a multiple of 8", [Position])};
+explain(_, [{File, _}, Number | _], out_of_range) when is_integer(Number) ->
+    #{1 => text("counter ~b is not in the file, which has ~b bytes", [Number, size_of(File)])};
 explain(_, [File, Position | _], out_of_range) ->
-    Size = try maps:get(size, emmap:info(File)) catch error:_ -> 0 end,
-    #{2 => io_lib:format("position ~tp is out of range: the mapping has ~b bytes", [Position, Size])};
+    #{2 => text("position ~tp is out of range: the mapping has ~b bytes", [Position, size_of(File)])};
 explain(Function, [File | Rest], badarg) ->
-    case is_handle(File) of
-        false -> #{1 => <<"not a memory-mapped file">>};
-        true -> arguments(Function, Rest)
+    case is_handle(File) andalso arguments(Function, Rest) of
+        %% A reference, and arguments that are right: then it is not one of ours.
+        Nothing when Nothing =:= false; Nothing =:= #{} -> #{1 => <<"not a memory-mapped file">>};
+        Explained -> Explained
     end;
 explain(_, _, Why) when is_atom(Why) -> #{general => reason_text(Why)}.
 
@@ -54,7 +56,7 @@ arguments(_, [Position | _]) when not is_integer(Position) -> #{2 => <<"not an i
 arguments(patomic, [_, Operation, Value]) ->
     case lists:member(Operation, [add, sub, 'band', 'bor', 'bxor', xchg]) of
         true -> values(4, [Value]);
-        false -> #{3 => io_lib:format("unknown operation ~tp", [Operation])}
+        false -> #{3 => text("unknown operation ~tp", [Operation])}
     end;
 arguments(_, [_ | Values]) -> values(3, Values);
 arguments(_, []) -> #{}.
@@ -68,6 +70,11 @@ values(Number, [Value | Rest]) ->
         true -> values(Number + 1, Rest)
     end.
 
+size_of(File) -> try maps:get(size, emmap:info(File)) catch error:_ -> 0 end.
+
+%% Elixir takes nothing but binaries.
+text(Format, Args) -> unicode:characters_to_binary(io_lib:format(Format, Args)).
+
 is_handle(#file_descriptor{module = emmap, data = Data}) -> is_reference(Data);
 is_handle(_) -> false.
 
@@ -75,28 +82,28 @@ argument_text(not_a_name) -> <<"not a file name">>;
 argument_text(not_an_offset) -> <<"not an integer from 0 to 2^63 - 1">>;
 argument_text(not_a_length) -> <<"not an integer from 0 to 2^63 - 1">>;
 argument_text(not_a_count) ->
-    io_lib:format("not a number of counters: an integer from 0 to ~b", [emmap_counters:max_count()]);
+    text("not a number of counters: an integer from 0 to ~b", [emmap_counters:max_count()]);
 argument_text(not_an_arity) ->
-    io_lib:format("not a number of words: an integer from 1 to ~b", [emmap_counters:max_count()]);
+    text("not a number of words: an integer from 1 to ~b", [emmap_counters:max_count()]);
 argument_text(not_a_list) -> <<"not a list of options">>;
 argument_text(past_the_end) -> <<"the range ends past the end of the mapping">>;
 argument_text(not_counters) -> <<"not a file of counters">>;
 argument_text(fixed_without_address) -> <<"option fixed needs {address, Address}">>;
-argument_text({conflict, One, Other}) -> io_lib:format("options ~ts and ~ts exclude each other", [One, Other]);
-argument_text({bad_value, Option}) -> io_lib:format("bad value in option ~tP", [Option, 10]);
-argument_text({unknown_option, Option}) -> io_lib:format("unknown option ~tP", [Option, 10]).
+argument_text({conflict, One, Other}) -> text("options ~ts and ~ts exclude each other", [One, Other]);
+argument_text({bad_value, Option}) -> text("bad value in option ~tP", [Option, 10]);
+argument_text({unknown_option, Option}) -> text("unknown option ~tP", [Option, 10]).
 
 counters_text(bad_magic) -> <<"not a file of counters">>;
-counters_text({wrong_count, N}) -> io_lib:format("the file has ~b counters, another number was asked for", [N]);
+counters_text({wrong_count, N}) -> text("the file has ~b counters, another number was asked for", [N]);
 counters_text({wrong_length, Size}) ->
-    io_lib:format("~b bytes are not the length of a file of that many counters", [Size]);
+    text("~b bytes are not the length of a file of that many counters", [Size]);
 counters_text(Reason) -> reason_text(Reason).
 
 reason_text(truncated) -> <<"the file was cut short by somebody else">>;
-reason_text(Reason) -> file:format_error(Reason).
+reason_text(Reason) -> text("~ts", [file:format_error(Reason)]).
 
 printable(Name) ->
     case io_lib:printable_unicode_list(Name) orelse is_binary(Name) of
         true -> Name;
-        false -> io_lib:format("~tp", [Name])
+        false -> text("~tp", [Name])
     end.
