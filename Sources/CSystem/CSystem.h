@@ -89,6 +89,18 @@ static inline _Bool sys_is_full(int fd) {
   return syscall(SYS_fstatfs, fd, &status) == 0 && status.f_bavail == 0;
 }
 
+// The size of a page of the file's file system, if that is hugetlbfs, whose files can be mapped by such pages alone;
+// else 0.
+static inline intptr_t sys_huge_page_size(int fd) {
+  struct statfs status;
+  return syscall(SYS_fstatfs, fd, &status) == 0 && status.f_type == 0x958458f6 ? (intptr_t)status.f_bsize : 0;
+}
+
+// Makes the file at least so long, and never shorter, whoever else changes it meanwhile.
+static inline int sys_extend(int fd, off_t length) {
+  return (int)syscall(SYS_fallocate, fd, 0, length - 1, (off_t)1);
+}
+
 static inline void sys_pause(void) {
 #if defined(__x86_64__)
   __builtin_ia32_pause();
@@ -110,19 +122,20 @@ static inline void sys_copy(void *target, const void *source, size_t count) {
   for (size_t i = 0; i < count; i++)
     __atomic_store_n((char *)target + i, __atomic_load_n((const char *)source + i, __ATOMIC_RELAXED), __ATOMIC_RELAXED);
 #else
-  memcpy(target, source, count);
+  // The source may be a binary that points to the very bytes that are written.
+  memmove(target, source, count);
 #endif
 }
 
 // The signal's union members and handler union are out of Swift's sight.
 typedef void (*sys_signal_handler)(int, siginfo_t *, void *);
 static inline uintptr_t sys_fault_address(const siginfo_t *info) { return (uintptr_t)info->si_addr; }
-static inline int sys_install_handler(int signal, sys_signal_handler handler, struct sigaction *previous) {
+static inline int sys_install_handler(int signal, sys_signal_handler handler) {
   struct sigaction action;
   memset(&action, 0, sizeof action);
   action.sa_sigaction = handler;
   action.sa_flags = SA_SIGINFO | SA_ONSTACK;
-  return sigaction(signal, &action, previous);
+  return sigaction(signal, &action, NULL);
 }
 // A signal whose default action ends the process, and that a system call also reports as an error.
 static inline void sys_ignore_by_default(int signal) {

@@ -35,9 +35,10 @@ enum PAtomic: AtomicCall {
     // Sequentially consistent, as OTP's atomics.
     let old =
       if call[2] == call.atoms.add {
-        try unsafe handle.pointee.file.withWord(at: position, writing: true) { (word: borrowing Atomic<Int>) in
-          word.wrappingAdd(value, ordering: .sequentiallyConsistent).oldValue
-        }
+        try unsafe handle.pointee.file.withWord(
+          at: position, writing: true,
+          { (word: borrowing Atomic<Int>) in word.wrappingAdd(value, ordering: .sequentiallyConsistent).oldValue },
+          written: { $0 &+ value })
       } else {
         try unsafe other(call, handle, position, value)
       }
@@ -53,15 +54,18 @@ enum PAtomic: AtomicCall {
       operation == atoms.sub || operation == atoms.band || operation == atoms.bor || operation == atoms.bxor
         || operation == atoms.xchg
     else { throw .badArgument }
-    return try unsafe handle.pointee.file.withWord(at: position, writing: true) { (word: borrowing Atomic<Int>) in
-      switch operation {
-      case atoms.sub: word.wrappingSubtract(value, ordering: .sequentiallyConsistent).oldValue
-      case atoms.band: word.bitwiseAnd(value, ordering: .sequentiallyConsistent).oldValue
-      case atoms.bor: word.bitwiseOr(value, ordering: .sequentiallyConsistent).oldValue
-      case atoms.bxor: word.bitwiseXor(value, ordering: .sequentiallyConsistent).oldValue
-      default: word.exchange(value, ordering: .sequentiallyConsistent)
-      }
-    }
+    return try unsafe handle.pointee.file.withWord(
+      at: position, writing: true,
+      { (word: borrowing Atomic<Int>) -> (oldValue: Int, newValue: Int) in
+        switch operation {
+        case atoms.sub: word.wrappingSubtract(value, ordering: .sequentiallyConsistent)
+        case atoms.band: word.bitwiseAnd(value, ordering: .sequentiallyConsistent)
+        case atoms.bor: word.bitwiseOr(value, ordering: .sequentiallyConsistent)
+        case atoms.bxor: word.bitwiseXor(value, ordering: .sequentiallyConsistent)
+        default: (word.exchange(value, ordering: .sequentiallyConsistent), value)
+        }
+      }, written: { $0.newValue }
+    ).oldValue
   }
 }
 
@@ -90,9 +94,9 @@ enum PAtomicWrite: AtomicCall {
     let handle = try unsafe call.handle()
     let position = try call.wordPosition(1)
     let value = try call.word(2)
-    try unsafe handle.pointee.file.withWord(at: position, writing: true) { (word: borrowing Atomic<Int>) in
-      word.store(value, ordering: .sequentiallyConsistent)
-    }
+    try unsafe handle.pointee.file.withWord(
+      at: position, writing: true,
+      { (word: borrowing Atomic<Int>) in word.store(value, ordering: .sequentiallyConsistent) }, written: { value })
     return call.atoms.ok
   }
 }
@@ -106,10 +110,11 @@ enum PAtomicCompareExchange: AtomicCall {
     let handle = try unsafe call.handle()
     let position = try call.wordPosition(1)
     let (expected, new) = (try call.word(2), try call.word(3))
-    let (exchanged, actual) = try unsafe handle.pointee.file.withWord(at: position, writing: true) {
-      (word: borrowing Atomic<Int>) in
-      word.compareExchange(expected: expected, desired: new, ordering: .sequentiallyConsistent)
-    }
+    let (exchanged, actual) = try unsafe handle.pointee.file.withWord(
+      at: position, writing: true,
+      { (word: borrowing Atomic<Int>) in
+        word.compareExchange(expected: expected, desired: new, ordering: .sequentiallyConsistent)
+      }, written: { $0.exchanged ? new : nil })
     return exchanged ? call.atoms.ok : call.env.integer(actual)
   }
 }

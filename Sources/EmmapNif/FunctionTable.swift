@@ -16,6 +16,8 @@ let functionTable: [NifRow] = unsafe [
   NifRow("flush_nif", 1, .dirtyIO, Flush.blocking),
   NifRow("advise_nif", 4, .dirtyIO, Advise.blocking),
   NifRow("pwritev_nif", 3, .dirtyIO, PWriteVector.blocking),
+  // Copies the name, however long it is.
+  NifRow("info_nif", 1, .dirtyIO, Info.blocking),
   // Copies: here while small and in memory.
   NifRow("pread_nif", 3, .normal) { unsafe perform(PRead.self, $0, $1, $2, mayBlock: false) },
   unsafe NifRow("read_nif", 2, .normal) { unsafe perform(Read.self, $0, $1, $2, mayBlock: false) },
@@ -26,7 +28,6 @@ let functionTable: [NifRow] = unsafe [
   NifRow("close_nif", 1, .normal) { unsafe perform(Close.self, $0, $1, $2, mayBlock: false) },
   // A few loads and stores.
   unsafe NifRow("position_nif", 3, .normal) { unsafe perform(Position.self, $0, $1, $2, mayBlock: false) },
-  unsafe NifRow("info_nif", 1, .normal) { unsafe perform(Info.self, $0, $1, $2, mayBlock: false) },
   unsafe NifRow("patomic_nif", 4, .normal) { unsafe perform(PAtomic.self, $0, $1, $2, mayBlock: false) },
   unsafe NifRow("patomic_read_nif", 2, .normal) { unsafe perform(PAtomicRead.self, $0, $1, $2, mayBlock: false) },
   unsafe NifRow("patomic_write_nif", 3, .normal) { unsafe perform(PAtomicWrite.self, $0, $1, $2, mayBlock: false) },

@@ -1,6 +1,6 @@
 import CSystem
 
-/// A file that is to be deleted with its handle, and the name it was opened under.
+/// A file that is to be deleted, as with its handle, and its name.
 @safe struct AutoUnlink {
   /// Allocated with malloc.
   let path: UnsafeMutablePointer<CChar>

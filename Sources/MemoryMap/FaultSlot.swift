@@ -67,11 +67,13 @@ import Synchronization
 
   var mappedBase: UInt { base.load(ordering: .relaxed) }
   var mappedLength: Int { length.load(ordering: .relaxed) }
+  var mappedPage: PageSize { PageSize(bytes: pageBytes.load(ordering: .relaxed)) }
 
   /// Tells whether any byte below the address `end` may have faulted. To be asked after touching the bytes, behind an
   /// acquire fence: whoever reads the zeroes of a replaced page then also sees the mark that was set before.
+  // Acquiring: whoever sees that the mark was taken away sees that the handle's generation moved before.
   @inline(__always)
-  func mayReach(_ end: UInt) -> Bool { low.load(ordering: .relaxed) < end }
+  func mayReach(_ end: UInt) -> Bool { low.load(ordering: .acquiring) < end }
 
   /// Tells what is wrong with the bytes `from ..< to`, if anything: `truncated`; ENOSPC for a hole on a full disk; EIO
   /// for another one, whose precise reason is for the caller to find out.
@@ -95,9 +97,12 @@ import Synchronization
     }
   }
 
-  /// Maps every faulted range again by calling `map(address, length, file offset)`, and forgets the faults. Returns
-  /// false, with the faults still marked, as soon as a mapping fails.
-  func heal(_ map: (UInt, Int, Int) -> Bool) -> Bool {
+  /// Maps every faulted range again by calling `map(address, length, file offset)`, then calls `announce` and forgets
+  /// the faults. Returns false, with the faults still marked, as soon as a mapping fails.
+  ///
+  /// `announce` must move the generation: a call that has read the zeroes, and comes too late to find the mark, then
+  /// finds that.
+  func heal(_ map: (UInt, Int, Int) -> Bool, announce: () -> Void) -> Bool {
     withLock {
       let start = mappedBase
       for index in 0..<holeCount.load(ordering: .relaxed) {
@@ -107,6 +112,7 @@ import Synchronization
       let from = tail.load(ordering: .relaxed)
       let end = start &+ UInt(mappedLength)
       if from < end && !map(from, Int(end &- from), offset(of: from)) { return false }
+      announce()
       forgetFaults()
       return true
     }
@@ -156,7 +162,7 @@ import Synchronization
     if let fileEnd = fileEnd(pageBytes) {
       if page >= fileEnd {
         tail.store(fileEnd, ordering: .relaxed)
-        if replace(fileEnd, end) { return true }
+        return replace(fileEnd, end) || replaceAll(start, end)
       } else if retries.load(ordering: .relaxed) < 3 {
         // The file may have ended before the page when the instruction ran, and have grown since.
         retries.store(retries.load(ordering: .relaxed) &+ 1, ordering: .relaxed)
@@ -169,9 +175,14 @@ import Synchronization
     }
     isFull.store(sys_is_full(descriptor.load(ordering: .relaxed)), ordering: .relaxed)
     if let (from, to) = addHole(page, page &+ pageBytes), replace(from, to) { return true }
-    // Replacing a mapping whole takes no more of them than there were.
+    return replaceAll(start, end)
+  }
+
+  /// Replaces the whole region, where a part of it cannot be had alone: that takes no more mappings than there were,
+  /// if there are not too many already.
+  private func replaceAll(_ start: UInt, _ end: UInt) -> Bool {
     tail.store(start, ordering: .relaxed)
-    return replace(start, end)
+    return replace(start, end) || (SpareMappings.giveUp(keeping: 0) && replace(start, end))
   }
 
   /// The address at which the mapping leaves the file, rounded up to a page; nil if that cannot be asked.
@@ -212,8 +223,8 @@ import Synchronization
     return from >= other.to ? (other.to, to) : (from, other.from)
   }
 
-  /// Marks a range as faulted, and then replaces it. Where the process has as many mappings as it may, some that are
-  /// kept for this are given up.
+  /// Marks a range as faulted, and then replaces it. Where the process has as many mappings as it may, one that is kept
+  /// for this is given up, but not the last ones: those are for replacing whole regions.
   private func replace(_ from: UInt, _ to: UInt) -> Bool {
     high.store(max(to, high.load(ordering: .relaxed)), ordering: .relaxed)
     // Releasing, and before the pages change: see mayReach.
@@ -221,7 +232,8 @@ import Synchronization
     let flags = sys_map_fixed | sys_map_private | sys_map_anonymous | sys_map_noreserve
     let protection = protection.load(ordering: .relaxed)
     if sys_mmap(from, Int(to &- from), protection, flags, -1, 0) > 0 { return true }
-    return SpareMappings.giveUp() && sys_mmap(from, Int(to &- from), protection, flags, -1, 0) > 0
+    return SpareMappings.giveUp(keeping: SpareMappings.count / 2)
+      && sys_mmap(from, Int(to &- from), protection, flags, -1, 0) > 0
   }
 
   // MARK: Parts
@@ -245,7 +257,8 @@ import Synchronization
     let page = holes.exchange(0, ordering: .relaxed)
     if page != 0 { _ = unsafe munmap(UnsafeMutableRawPointer(bitPattern: page), Self.holesBytes) }
     high.store(0, ordering: .relaxed)
-    low.store(.max, ordering: .relaxed)
+    // Releasing: see mayReach.
+    low.store(.max, ordering: .releasing)
   }
 
   private func offset(of address: UInt) -> Int { fileOffset.load(ordering: .relaxed) &+ Int(address &- mappedBase) }

@@ -74,15 +74,19 @@ enum FaultTable {
   /// Installs the handler, once in the life of the process; it is never removed.
   static func installHandler() {
     SpareMappings.keep()
-    let (first, _) = unsafe storage.installed.compareExchange(
-      expected: false, desired: true, ordering: .acquiringAndReleasing)
-    guard first else { return }
+    if unsafe storage.installed.load(ordering: .acquiring) { return }
+    unsafe storage.lock.lock()
+    defer { unsafe storage.lock.unlock() }
+    if unsafe storage.installed.load(ordering: .relaxed) { return }
     // A file that may not grow any further (RLIMIT_FSIZE) is EFBIG, and not the end of the VM.
     sys_ignore_by_default(SIGXFSZ)
-    _ = unsafe sys_install_handler(SIGBUS, { unsafe FaultTable.handleBusError($0, $1, $2) }, &previousHandler)
+    // Before the handler can run, which reads it.
+    _ = unsafe sigaction(SIGBUS, nil, &previousHandler)
+    _ = unsafe sys_install_handler(SIGBUS) { unsafe FaultTable.handleBusError($0, $1, $2) }
+    unsafe storage.installed.store(true, ordering: .releasing)
   }
 
-  /// The signal handler. Async-signal-safe: beside its own loads and stores it calls fstat, mmap and, for signals that
+  /// The signal handler. Async-signal-safe: beside its own loads and stores it calls fstat, fstatfs, mmap, mprotect and, for signals that
   /// are not ours, sigaction, raise and the previous handler; `make test` checks that in the machine code.
   private static func handleBusError(
     _ signal: Int32, _ info: UnsafeMutablePointer<siginfo_t>?, _ context: UnsafeMutableRawPointer?

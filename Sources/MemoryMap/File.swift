@@ -146,7 +146,7 @@ import Synchronization
 
   /// Whether closing has nothing to write out, to delete or to unmap that could take long.
   private var closesQuickly: Bool {
-    guard !traits.contains(.writable), autoUnlink == nil, unsafe region.pointee.capacity <= 1 << 20,
+    guard traits.isDisjoint(with: [.writable, .debug]), autoUnlink == nil, unsafe region.pointee.capacity <= 1 << 20,
       let status = try? status()
     else { return false }
     return status.st_nlink > 0
@@ -154,31 +154,36 @@ import Synchronization
 
   // MARK: Changing the region; all of it with `structure` held
 
-  /// Makes sure that the region can hold `length` bytes, mapping a longer one beside it if need be.
-  func reserve(_ length: Int, descriptor: Int32) throws(Failure) {
+  /// Maps a region that can hold `length` bytes beside the present one; nil if that one can. The caller publishes it
+  /// once the file is as long, or releases it.
+  func longerRegion(_ length: Int, descriptor: Int32) throws(Failure) -> UnsafeMutablePointer<Region>? {
     let (needed, overflow) = length.addingReportingOverflow(slack)
     // No address space holds more, and no file system either but tmpfs.
     if overflow || needed > 1 << 47 { throw .system(EFBIG) }
     let old = unsafe region
-    if unsafe needed <= old.pointee.capacity { return }
+    if unsafe needed <= old.pointee.capacity { return nil }
     // One at an address of the caller's choice stays there, and shows the same pages; the longer one lies elsewhere.
-    let new = try unsafe Self.map(
+    return try unsafe Self.map(
       mapping.anywhere, for: needed, traits: traits, maximumStep: maximumStep, descriptor: descriptor, memory: memory,
       previous: old)
-    // Releasing: who sees the new region sees all of it.
-    current.store(UInt(bitPattern: new), ordering: .releasing)
+  }
+
+  // Releasing: who sees the new region sees all of it.
+  func publish(region: UnsafeMutablePointer<Region>) {
+    current.store(UInt(bitPattern: region), ordering: .releasing)
   }
 
   /// Maps what has faulted in any region of the handle afresh.
   func heal(descriptor: Int32) throws(Failure) {
     var next: UnsafeMutablePointer<Region>? = unsafe region
     while let region = unsafe next {
-      if try unsafe region.pointee.heal(descriptor: descriptor) {
-        _ = generation.wrappingAdd(1, ordering: .sequentiallyConsistent)
-      }
+      try unsafe region.pointee.heal(descriptor: descriptor) { moveGeneration() }
       unsafe next = region.pointee.previous
     }
   }
+
+  /// Tells calls in progress that bytes which they may have looked at were replaced.
+  func moveGeneration() { _ = generation.wrappingAdd(1, ordering: .sequentiallyConsistent) }
 
   /// Maps a region for `length` bytes and, where it may have to grow, for some more: addresses past the end of the
   /// file cost nothing, and a file that grows into them needs no new mapping.
@@ -188,7 +193,7 @@ import Synchronization
   ) throws(Failure) -> UnsafeMutablePointer<Region> {
     guard let exact = mapping.page.roundUp(max(length, 1)) else { throw .system(ENOMEM) }
     let follows = unsafe (traits.contains(.growable) && !traits.contains(.fixedAddress)) || previous != nil
-    let step = stride(from: exact, maximumStep: maximumStep)
+    let step = growthStep(from: exact, maximumStep: maximumStep)
     let (wanted, overflow) = exact.addingReportingOverflow(step)
     if follows && !overflow, let roomy = mapping.page.roundUp(wanted),
       let region = try? unsafe place(mapping, roomy, descriptor, memory, previous)
@@ -200,7 +205,7 @@ import Synchronization
 
   /// How far growth goes beyond `length` at a time: as much again, up to the step that the user set, but never less
   /// than a sixteenth, so that the number of regions stays a matter of logarithms.
-  static func stride(from length: Int, maximumStep: Int) -> Int {
+  static func growthStep(from length: Int, maximumStep: Int) -> Int {
     max(min(max(length, 1 << 20), maximumStep), length / 16)
   }
 

@@ -18,7 +18,7 @@ extension File {
     do throws(Failure) {
       return try unsafe map(&descriptor, isNew, path, offset: offset, length: length, options, memory)
     } catch {
-      if isNew { unsafe removeNew(path) }
+      if isNew { unsafe removeNew(path, descriptor) }
       _ = CSystem.close(descriptor)
       throw error
     }
@@ -32,7 +32,7 @@ extension File {
     return unsafe try File(
       Opened(
         traits: traits(options, growable: false).union(.anonymous), descriptor: -1,
-        mapping: Mapping(options, fileOffset: 0), length: length, slack: 0, window: length,
+        mapping: Mapping(options, fileOffset: 0, page: options.pageSize), length: length, slack: 0, window: length,
         maximumStep: options.maximumStep, newIn: nil, autoUnlink: nil, memory: memory))
   }
 
@@ -61,7 +61,7 @@ extension File {
         // fchmod: the mode is the one given, whatever the umask.
         if fchmod(descriptor, mode_t(options.mode)) == 0 { return (descriptor, true) }
         let failure = Failure.lastError
-        unsafe removeNew(path)
+        unsafe removeNew(path, descriptor)
         _ = CSystem.close(descriptor)
         throw failure
       }
@@ -75,11 +75,11 @@ extension File {
     return unsafe access(path, F_OK) != 0 && sys_errno() == ENOENT && sys_lstat(path, &status) == 0
   }
 
-  /// Removes a file that was not there before, but not a link to it that was.
-  private static func removeNew(_ path: UnsafePointer<CChar>) {
-    guard let file = unsafe realpath(path, nil) else { return }
-    _ = unsafe unlink(file)
-    unsafe free(file)
+  /// Removes a file that was not there before, but neither a link to it that was, nor what else has come in its place.
+  private static func removeNew(_ path: UnsafePointer<CChar>, _ descriptor: Int32) {
+    var status = stat()
+    guard unsafe sys_fstat(descriptor, &status) == 0, let file = unsafe realpath(path, nil) else { return }
+    unsafe AutoUnlink(path: file, device: UInt(status.st_dev), inode: UInt(status.st_ino)).run()
   }
 
   /// Opens the file of a descriptor that can only be read for writing, too, and closes that one.
@@ -158,20 +158,23 @@ extension File {
     // All that can be known to be wrong comes before the file is touched.
     let extent = try extent(
       offset: offset, length: length, fileSize: isToBeCut ? 0 : sizeBefore, isRegular: isRegular, options)
-    if isToBeCut {
-      try probe(descriptor, options)
-      // So does a length that the file system does not take.
-      if extent.fileSize > sizeBefore { try resize(descriptor, extent.fileSize) }
-      try resize(descriptor, 0)
-    }
-    if extent.fileSize != (isToBeCut ? 0 : sizeBefore) {
+    let hugePage = sys_huge_page_size(descriptor)
+    let page = hugePage > 0 ? PageSize(bytes: hugePage) : options.pageSize
+    let isToGrow = extent.fileSize > (isToBeCut ? 0 : sizeBefore)
+    if isToBeCut || isToGrow {
+      try probe(descriptor, Mapping(options, fileOffset: 0, page: page))
       let mayWrite = isNew || options.isShared || options.flags.contains(.truncate)
       if !mayWrite { descriptor = try unsafe reopenWritable(descriptor, path) }
-      try resize(descriptor, extent.fileSize)
     }
+    if isToBeCut {
+      // What also comes before: whether the file system takes the length.
+      if extent.fileSize > sizeBefore { try extend(descriptor, extent.fileSize) }
+      try resize(descriptor, 0)
+    }
+    if isToGrow { try extend(descriptor, extent.fileSize) }
     let growable = extent.reachesEnd && canGrow(options)
 
-    let mapping = Mapping(options, fileOffset: options.pageSize.roundDown(offset))
+    let mapping = Mapping(options, fileOffset: page.roundDown(offset), page: page)
     var autoUnlink: AutoUnlink? = nil
     // A device stays, whoever opens it.
     if options.flags.contains(.autoUnlink) && isRegular {
@@ -189,14 +192,16 @@ extension File {
     } catch {
       unsafe free(newIn)
       unsafe free(autoUnlink?.path)
-      if extent.fileSize > sizeBefore { try? resize(descriptor, sizeBefore) }
+      // Unless somebody else has changed it meanwhile.
+      if unsafe isToGrow && sys_fstat(descriptor, &status) == 0 && Int(status.st_size) == extent.fileSize {
+        try? resize(descriptor, isToBeCut ? 0 : sizeBefore)
+      }
       throw error
     }
   }
 
-  /// Tells whether the system takes the flags and the address at all, before a file is cut short for it.
-  private static func probe(_ descriptor: Int32, _ options: OpenOptions) throws(Failure) {
-    let mapping = Mapping(options, fileOffset: 0)
+  /// Tells whether the system takes the flags and the address at all, before a file is changed for it.
+  private static func probe(_ descriptor: Int32, _ mapping: Mapping) throws(Failure) {
     let bytes = mapping.page.bytes
     let flags = mapping.flags & ~sys_map_populate
     let address = sys_mmap(mapping.address, bytes, mapping.protection, flags, descriptor, 0)
@@ -242,6 +247,20 @@ extension File {
     return result
   }
 
+  /// Makes a file at least so long; whatever others write to it meanwhile stays.
+  private static func extend(_ descriptor: Int32, _ length: Int) throws(Failure) {
+    while sys_extend(descriptor, off_t(length)) != 0 {
+      let error = sys_errno()
+      if error == EINTR { continue }
+      // Not all file systems have fallocate(2).
+      guard error == EOPNOTSUPP || error == ENOSYS else { throw .system(error) }
+      var status = stat()
+      if unsafe sys_fstat(descriptor, &status) != 0 { throw .lastError }
+      if Int(status.st_size) < length { try resize(descriptor, length) }
+      return
+    }
+  }
+
   /// Sets the length of a file.
   static func resize(_ descriptor: Int32, _ length: Int) throws(Failure) {
     while ftruncate(descriptor, off_t(length)) != 0 {
@@ -251,8 +270,7 @@ extension File {
 }
 
 extension Mapping {
-  init(_ options: OpenOptions, fileOffset: Int) {
-    let page = options.pageSize
+  init(_ options: OpenOptions, fileOffset: Int, page: PageSize) {
     self.init(
       protection: options.protection, flags: options.mapFlags, fileOffset: fileOffset,
       address: UInt(bitPattern: page.roundDown(options.address)), page: page)

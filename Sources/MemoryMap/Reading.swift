@@ -113,10 +113,18 @@ extension File {
       let (result, touched) = unsafe body(start)
       // Acquiring: the checks come after the access.
       atomicMemoryFence(ordering: .acquiring)
-      if self.generation.load(ordering: .relaxed) != generation { continue }
       if unsafe region.pointee.mayHaveFaulted(below: start + touched) { try unsafe check(region, start, touched) }
-      return result
+      // After the faults: whoever takes their marks away moves the generation before.
+      let now = self.generation.load(ordering: .acquiring)
+      if now == generation { return result }
+      if now < 0 { unsafe vacateAgain(region, touched) }
     }
+  }
+
+  /// Gives back what a long copy has put into a region after its handle was closed.
+  @inline(never)
+  func vacateAgain(_ region: UnsafeMutablePointer<Region>, _ count: Int) {
+    if count > 1 << 20 && !traits.contains(.direct) { unsafe region.pointee.vacate() }
   }
 
   /// Throws if any of `count` bytes from `start` does not reach the file any more, and says why.
@@ -125,7 +133,10 @@ extension File {
     _ region: UnsafeMutablePointer<Region>, _ start: UnsafeMutableRawPointer, _ count: Int
   ) throws(Failure) {
     guard let failure = unsafe region.pointee.fault(start, count) else { return }
+    SpareMappings.keep()
     guard failure == .system(EIO) else { throw failure }
+    // No page could be had; there is nobody to ask why.
+    if traits.contains(.anonymous) { throw .noMemory }
     throw unsafe unreadableReason(at: start - region.pointee.base + mapping.fileOffset)
   }
 

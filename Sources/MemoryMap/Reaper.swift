@@ -16,7 +16,7 @@ public enum Reaper {
       switch self {
       case .region(let slot):
         unsafe slot.pointee.deactivate()
-        unsafe inSlices(slot.pointee.mappedBase, slot.pointee.mappedLength) { start, length in
+        unsafe inSlices(slot.pointee.mappedBase, slot.pointee.mappedLength, slot.pointee.mappedPage) { start, length in
           _ = unsafe munmap(UnsafeMutableRawPointer(bitPattern: start), length)
         }
         unsafe FaultTable.release(slot)

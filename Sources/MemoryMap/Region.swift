@@ -12,7 +12,6 @@ import Synchronization
   let previous: UnsafeMutablePointer<Region>?
   private let slot: FaultTable.Slot
   private let mapping: Mapping
-  private let isVacated = Atomic<Bool>(false)
 
   /// Maps `capacity` bytes, a multiple of the page size.
   init(
@@ -42,8 +41,8 @@ import Synchronization
   }
 
   deinit {
-    // A mapping that holds pages of a file takes its time to go; an empty one does not.
-    if isVacated.load(ordering: .relaxed) {
+    // A mapping takes its time to go that grows with its pages.
+    if capacity <= 2 << 20 {
       unsafe Reaper.Chore.region(slot).run()
     } else {
       unsafe Reaper.later(.region(slot))
@@ -69,18 +68,19 @@ import Synchronization
     return Int(from &- start)..<Int(to &- start)
   }
 
-  /// Maps what has faulted afresh from the file. Returns whether there was anything.
-  func heal(descriptor: Int32) throws(Failure) -> Bool {
-    guard unsafe slot.pointee.faultSpan != nil else { return false }
+  /// Maps what has faulted afresh from the file, if there is anything, and calls `announce` before the faults are
+  /// forgotten; see `FaultSlot.heal`.
+  func heal(descriptor: Int32, announce: () -> Void) throws(Failure) {
+    guard unsafe slot.pointee.faultSpan != nil else { return }
     let flags = (mapping.flags | sys_map_fixed) & ~(sys_map_populate | sys_map_fixed_noreplace)
     var error: Int32 = 0
-    let healed = unsafe slot.pointee.heal { address, length, offset in
-      let result = sys_mmap(address, length, mapping.protection, flags, descriptor, off_t(offset))
-      if result < 0 { error = Int32(truncatingIfNeeded: -result) }
-      return result > 0
-    }
+    let healed = unsafe slot.pointee.heal(
+      { address, length, offset in
+        let result = sys_mmap(address, length, mapping.protection, flags, descriptor, off_t(offset))
+        if result < 0 { error = Int32(truncatingIfNeeded: -result) }
+        return result > 0
+      }, announce: announce)
     if !healed { throw .system(error) }
-    return true
   }
 
   /// Takes the file's descriptor, which is about to be closed, away from the fault handler.
@@ -91,9 +91,15 @@ import Synchronization
   /// that the handle is closed.
   func vacate() {
     let flags = sys_map_fixed | sys_map_private | sys_map_anonymous | sys_map_noreserve
-    isVacated.store(true, ordering: .relaxed)
-    unsafe inSlices(UInt(bitPattern: base), capacity) { start, length in
-      _ = sys_mmap(start, length, PROT_READ | PROT_WRITE, flags, -1, 0)
+    let start = unsafe UInt(bitPattern: base)
+    var isDone = true
+    inSlices(start, capacity, mapping.page) { start, length in
+      if sys_mmap(start, length, PROT_READ | PROT_WRITE, flags, -1, 0) < 0 { isDone = false }
+    }
+    // Where the process has too many mappings already, all at once needs no more.
+    while !isDone {
+      isDone = sys_mmap(start, capacity, PROT_READ | PROT_WRITE, flags, -1, 0) > 0
+      if !isDone && !SpareMappings.giveUp(keeping: SpareMappings.count / 2) { return }
     }
   }
 }
@@ -135,9 +141,10 @@ struct Mapping {
 }
 
 /// Does something to a range of memory piece by piece: changing a mapping holds a lock that every page fault of the
-/// process needs, for a time that grows with the pages in it.
-func inSlices(_ start: UInt, _ length: Int, _ body: (UInt, Int) -> Void) {
-  let slice = 16 << 20
+/// process needs, for a time that grows with the pages in it. In 1,024 pieces at the most: where there are more bytes
+/// than memory, most have no pages.
+func inSlices(_ start: UInt, _ length: Int, _ page: PageSize, _ body: (UInt, Int) -> Void) {
+  let slice = page.roundDown(max(16 << 20, length >> 10, page.bytes))
   var done = 0
   while done < length {
     let count = min(slice, length - done)

@@ -63,8 +63,10 @@ extension File {
   }
 
   /// Fits the handle to the file as it is now: takes over a new length (a window stays within the one it was opened
-  /// with) and maps afresh what has faulted. Returns the size. On a private mapping, changes to pages that faulted are
-  /// gone with them; all others stay. May block.
+  /// with) and maps afresh what has faulted. Returns the size. May block.
+  ///
+  /// On a private mapping, changes to pages that faulted are gone with them; all others stay, but for those that are
+  /// made while this runs, if not under the lock.
   public func remap() throws(Failure) -> Int {
     try structure.withLock { () throws(Failure) in
       if isClosed { throw .closed }
@@ -74,15 +76,38 @@ extension File {
         let rest = try fileLength(number) - mapping.fileOffset - slack
         if rest < 0 { throw .tooShort }
         let new = min(rest, window ?? rest)
-        try reserve(new, descriptor: number)
+        let longer = try unsafe longerRegion(new, descriptor: number)
         data.lock()
         defer { data.unlock() }
         if new < old { publish(length: new) }
-        try heal(descriptor: number)
+        do throws(Failure) {
+          try heal(descriptor: number)
+        } catch {
+          if let longer = unsafe longer { unsafe memory.release(longer) }
+          throw error
+        }
+        if let region = unsafe longer {
+          if traits.contains(.writable) && !traits.contains(.shared) { unsafe takeOverChanges(region, old) }
+          unsafe publish(region: region)
+          moveGeneration()
+        }
         if new > old && !traits.contains(.shared) { try fillLastPage(from: old, to: new, descriptor: number) }
         publish(length: new)
         return new
       }
+    }
+  }
+
+  /// Copies the pages of the present region that are not what the file has into the one that is to take its place.
+  private func takeOverChanges(_ region: UnsafeMutablePointer<Region>, _ length: Int) {
+    let old = unsafe self.region
+    let (pageBytes, end) = (mapping.page.bytes, slack + length)
+    for offset in stride(from: 0, to: end, by: pageBytes) {
+      let count = min(pageBytes, end - offset)
+      // SAFETY: both regions are at least as long as the present length.
+      let (source, target) = unsafe (old.pointee.base + offset, region.pointee.base + offset)
+      let isChanged = unsafe memcmp(source, target, count) != 0
+      if unsafe isChanged && old.pointee.fault(source, count) == nil { unsafe sys_copy(target, source, count) }
     }
   }
 

@@ -3,32 +3,54 @@ import Synchronization
 
 /// Mappings that are kept to be given up. A process may have only so many (vm.max_map_count), and replacing a page in
 /// the middle of one takes two more: the fault handler must always be able to.
+///
+///     pages:  | none | read | none | read | ... | none |
+///
+/// Each page that can be read is a mapping of its own between two that cannot be touched. Taking its rights away makes
+/// one mapping of the three, which the system does even where no further mapping may be made.
 enum SpareMappings {
-  private static var count: Int { 16 }
+  static var count: Int { 16 }
 
-  /// Sees to it that there are some, as far as the system allows.
+  /// Sees to it that there are all of them, as far as the system allows.
   static func keep() {
-    guard address.load(ordering: .relaxed) == 0 else { return }
-    let page = PageSize.system.bytes
-    let start = sys_mmap(0, count * page, PROT_NONE, sys_map_private | sys_map_anonymous | sys_map_noreserve, -1, 0)
-    guard start > 0 else { return }
-    // Every other page with other rights, so that each is a mapping of its own.
-    for index in stride(from: 0, to: count, by: 2) {
-      _ = unsafe mprotect(UnsafeMutableRawPointer(bitPattern: start + index * page), page, PROT_READ)
+    guard held.load(ordering: .relaxed) != all, !isFilling.exchange(true, ordering: .acquiring) else { return }
+    defer { isFilling.store(false, ordering: .releasing) }
+    if start.load(ordering: .relaxed) == 0 {
+      let flags = sys_map_private | sys_map_anonymous | sys_map_noreserve
+      let address = sys_mmap(0, (2 * count + 1) * pageBytes, PROT_NONE, flags, -1, 0)
+      guard address > 0 else { return }
+      start.store(address, ordering: .releasing)
     }
-    if !address.compareExchange(expected: 0, desired: start, ordering: .relaxed).exchanged {
-      _ = unsafe munmap(UnsafeMutableRawPointer(bitPattern: start), count * page)
+    // Nobody but the one who fills changes a page whose bit is not set.
+    for index in 0..<count where held.load(ordering: .relaxed) & (1 << index) == 0 {
+      guard setRights(index, PROT_READ) else { return }
+      _ = held.bitwiseOr(1 << index, ordering: .releasing)
     }
-    pageBytes.store(page, ordering: .relaxed)
   }
 
-  /// Gives them up. False if there were none. May be called by a signal handler.
-  static func giveUp() -> Bool {
-    let start = address.exchange(0, ordering: .relaxed)
-    guard start != 0 else { return false }
-    return unsafe munmap(UnsafeMutableRawPointer(bitPattern: start), count &* pageBytes.load(ordering: .relaxed)) == 0
+  /// Gives one up, if there are more than `kept`. May be called by a signal handler.
+  static func giveUp(keeping kept: Int) -> Bool {
+    var seen = held.load(ordering: .acquiring)
+    while seen.nonzeroBitCount > kept {
+      let index = seen.trailingZeroBitCount
+      let (done, now) = held.compareExchange(expected: seen, desired: seen & (seen &- 1), ordering: .acquiring)
+      if done { return setRights(index, PROT_NONE) }
+      seen = now
+    }
+    return false
   }
 
-  private static let address = Atomic<Int>(0)
-  private static let pageBytes = Atomic<Int>(4096)
+  private static func setRights(_ index: Int, _ rights: Int32) -> Bool {
+    let address = start.load(ordering: .acquiring) &+ (2 &* index &+ 1) &* pageBytes
+    // SAFETY: the page is one of ours, which nobody ever touches.
+    return unsafe mprotect(UnsafeMutableRawPointer(bitPattern: address), pageBytes, rights) == 0
+  }
+
+  private static var all: Int { (1 << count) - 1 }
+  /// Of 64 KiB, whatever the system's pages are: a multiple of their size.
+  private static var pageBytes: Int { 64 << 10 }
+  private static let start = Atomic<Int>(0)
+  /// A bit for each mapping that is there to be given up.
+  private static let held = Atomic<Int>(0)
+  private static let isFilling = Atomic<Bool>(false)
 }

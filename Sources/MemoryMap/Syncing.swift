@@ -12,8 +12,18 @@ extension File {
   public func syncAll() throws(Failure) {
     try withSharedFile { number in fsync(number) }
     guard let directory = unsafe newIn.exchange(nil, ordering: .acquiringAndReleasing) else { return }
-    defer { unsafe free(directory) }
-    let number = unsafe sys_open(directory.assumingMemoryBound(to: CChar.self), O_RDONLY | O_DIRECTORY | O_CLOEXEC, 0)
+    do throws(Failure) {
+      try unsafe Self.sync(directory: directory.assumingMemoryBound(to: CChar.self))
+      unsafe free(directory)
+    } catch {
+      // It is to be done yet. Nobody else has put anything there: it is set once, at open.
+      unsafe newIn.store(directory, ordering: .releasing)
+      throw error
+    }
+  }
+
+  private static func sync(directory: UnsafePointer<CChar>) throws(Failure) {
+    let number = unsafe sys_open(directory, O_RDONLY | O_DIRECTORY | O_CLOEXEC, 0)
     if number < 0 { throw .lastError }
     defer { _ = CSystem.close(number) }
     if fsync(number) != 0 { throw .lastError }

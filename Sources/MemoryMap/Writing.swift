@@ -28,7 +28,10 @@ extension File {
     atomicMemoryFence(ordering: .acquiring)
     if unsafe region.pointee.mayHaveFaulted(below: target + bytes.count)
       || self.generation.load(ordering: .relaxed) != generation
+      // Without the lock somebody may have shortened the mapping: the write then goes past its end.
+      || (!isLocked && !fits(offset, bytes.count, in: length.load(ordering: .acquiring)))
     {
+      if isClosed { unsafe vacateAgain(region, bytes.count) }
       try unsafe writeCarefully(bytes, at: offset, mayBlock: mayBlock)
     }
   }
@@ -103,6 +106,8 @@ extension File {
         unsafe target += piece.iov_len
       }
     }
+    // As in write(_:at:mayBlock:).
+    if !traits.contains(.locked) && !fits(offset, count, in: length.load(ordering: .acquiring)) { throw .changed }
   }
 
   /// Writes past the end, through the file: its length is then exact at any moment, and a full disk is an error, not a
@@ -140,20 +145,26 @@ extension File {
       try descriptor.withDescriptor { (number) throws(Failure) in
         if isClosed { throw .closed }
         let length = self.length.load(ordering: .relaxed)
-        try prepareToGrow(to: end, descriptor: number)
+        try checkFaults(descriptor: number)
+        var longer = try unsafe longerRegion(end, descriptor: number)
+        // Where the file has not become longer the addresses are given back.
+        defer { if let longer = unsafe longer { unsafe memory.release(longer) } }
         let (reached, failure) = try extend(number, length)
         // A call that began before the file was last cut may have touched what is now inside again.
         try heal(descriptor: number)
-        publish(length: max(length, reached))
+        if reached > length {
+          if let region = unsafe longer { unsafe publish(region: region) }
+          unsafe longer = nil
+          publish(length: reached)
+        }
         if let failure { throw failure }
       }
     }
   }
 
-  /// Makes room in the mapping before the file grows, and looks whether the file is still as long as we know it.
-  /// To be called with `structure` held.
-  private func prepareToGrow(to end: Int, descriptor: Int32) throws(Failure) {
-    try reserve(end, descriptor: descriptor)
+  /// Before the file grows: looks whether it is still as long as we know it, if anything has faulted. To be called with
+  /// `structure` held.
+  private func checkFaults(descriptor: Int32) throws(Failure) {
     guard unsafe region.pointee.faultSpan != nil else { return }
     if try fileLength(descriptor) < mapping.fileOffset + slack + length.load(ordering: .relaxed) { throw .truncated }
     try heal(descriptor: descriptor)

@@ -117,12 +117,17 @@ import Testing
   @Test func healing_maps_each_range_from_its_place_in_the_file() throws {
     let pages = try Pages(64, fileOffset: 3 * pageBytes)
     for page in [5, 6, 20] { #expect(pages.fault(at: pages.address(page))) }
+    var wasMarked = false
     var mapped: [[Int]] = []
     #expect(
       unsafe pages.slot.pointee.heal { address, length, offset in
         mapped.append([Int(address - pages.base) / pageBytes, length / pageBytes, offset / pageBytes])
         return true
+      } announce: {
+        // The faults are forgotten only afterwards.
+        wasMarked = unsafe pages.slot.pointee.mayReach(.max)
       })
+    #expect(wasMarked)
     #expect(mapped.sorted { $0[0] < $1[0] } == [[5, 2, 8], [20, 1, 23]])
     #expect(unsafe pages.slot.pointee.faultSpan == nil)
     #expect((0..<64).allSatisfy { pages.kind($0) == nil })
@@ -136,6 +141,8 @@ import Testing
       unsafe !pages.slot.pointee.heal { _, _, _ in
         calls += 1
         return calls == 1
+      } announce: {
+        Issue.record("announced, and not healed")
       })
     #expect(calls == 2)
     #expect(pages.kind(1) == .system(EIO) && pages.kind(5) == .system(EIO))

@@ -152,7 +152,8 @@ is_answer(_, {error, badarg}) -> true;
 %% As OTP's atomics do: sub/3, new/2.
 is_answer(Function, {error, badarith}) -> Function =:= sub orelse Function =:= sub_get;
 is_answer(open, {error, system_limit}) -> true;
-is_answer(internal_get_nif_resource, Answer) -> Answer =:= {error, notsup};
+is_answer(internal_get_nif_resource, {error, notsup}) -> true;
+is_answer(internal_get_nif_resource, {returned, Reference}) -> is_reference(Reference);
 is_answer(Function, {error, {Reason, _Name}}) when Function =:= open_counters; Function =:= open -> is_reason(Reason);
 is_answer(Function, {error, Reason}) -> is_bare(Function) andalso is_reason(Reason);
 is_answer(_, {returned, {error, {Done, Reason}}}) when is_integer(Done) -> is_reason(Reason);

@@ -579,12 +579,13 @@ sendfile(File, _, _, _, _, _, _, _) ->
 %% @private
 %% @doc Has `file:sendfile' to a `socket' fall back to reading and sending: this exception is what it looks for.
 -spec internal_get_nif_resource(mmap_file()) -> reference().
-internal_get_nif_resource(File) ->
+internal_get_nif_resource(?handle(_) = File) ->
     case position(File, cur) of
         {ok, _} -> erlang:error(notsup);
         %% No file of the VM's own, which is an error as a closed one is.
         {error, _} -> make_ref()
-    end.
+    end;
+internal_get_nif_resource(_) -> erlang:error(badarg).
 
 %%% Changing size
 

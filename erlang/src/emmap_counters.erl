@@ -39,11 +39,16 @@ open(Name, Count) when is_integer(Count), Count >= 0, Count =< (16#7ffffffffffff
                0 -> [];
                _ -> [create, {size, ?HEADER_SIZE + 8 * Count}]
            end,
+    IsNew = is_new(Name),
     try emmap:open(Name, Options) of
         {ok, File} ->
             try check(File, Count) of
                 {ok, Found} -> {ok, File, Found};
-                Error -> close(File, Error)
+                {error, Reason} ->
+                    %% What there was no room for is to leave the room that it has taken.
+                    _ = [file:delete(Name, [raw]) || IsNew, Reason =:= enospc orelse Reason =:= edquot,
+                                                     emmap:pread(File, 0, 8) =:= {ok, <<0:64>>}],
+                    close(File, {error, Reason})
             catch
                 error:Reason when is_atom(Reason) -> close(File, {error, Reason})
             end;
@@ -53,6 +58,11 @@ open(Name, Count) when is_integer(Count), Count >= 0, Count =< (16#7ffffffffffff
         error:badarg -> {error, {argument, 1, not_a_name}}
     end;
 open(_, _) -> {error, {argument, 2, not_a_count}}.
+
+%% The guard: `file' would ask a process that is named here, and wait for its answer.
+is_new(Name) when is_list(Name); is_binary(Name); is_atom(Name) ->
+    file:read_file_info(Name, [raw]) =:= {error, enoent};
+is_new(_) -> false.
 
 close(File, Error) ->
     _ = emmap:close(File),
