@@ -51,8 +51,10 @@ make_files(Path) ->
     ok = file:write_file(Path("lines"), binary:copy(<<(binary:copy(<<"x">>, 49))/binary, "\n">>, 200000)).
 
 open(Path, Options) ->
-    {ok, File} = emmap:open(Path, Options),
-    File.
+    case emmap:open(Path, Options) of
+        {ok, File} -> File;
+        {ok, File, _} -> File % emmap 2.x
+    end.
 
 raw(Path, Options) ->
     #side{label = <<"raw file">>,
@@ -84,14 +86,23 @@ atomics(Path) ->
     OtpCounters = counters:new(64, []),
     Word = fun(_, Process) -> Process * 512 end,
     Index = fun(_, Process) -> Process * 64 end,
+    %% The names that emmap 2.x gave the functions.
+    Add = case erlang:function_exported(emmap, patomic_add, 3) of
+              true -> fun patomic_add/3;
+              false -> fun atomic_add/3
+          end,
+    Read = case erlang:function_exported(emmap, patomic_read_integer, 2) of
+               true -> fun patomic_read_integer/3;
+               false -> fun atomic_read/3
+           end,
     [#row{id = atomic_add, name = <<"atomic add">>, scale = true, sides = [
-          #side{label = <<"emmap">>, prepare = Word, loop = fun(N, At) -> atomic_add(N, File, At) end},
+          #side{label = <<"emmap">>, prepare = Word, loop = fun(N, At) -> Add(N, File, At) end},
           #side{label = <<"atomics">>, prepare = Index, loop = fun(N, I) -> otp_add(N, Atomics, I) end}]},
      #row{id = atomic_add_same, name = <<"atomic add, all to one word">>, scale = true, chart = false, sides = [
-          #side{label = <<"emmap">>, loop = fun(N, _) -> atomic_add(N, File, 64) end},
+          #side{label = <<"emmap">>, loop = fun(N, _) -> Add(N, File, 64) end},
           #side{label = <<"atomics">>, loop = fun(N, _) -> otp_add(N, Atomics, 8) end}]},
      #row{id = atomic_read, name = <<"atomic read">>, scale = true, sides = [
-          #side{label = <<"emmap">>, prepare = Word, loop = fun(N, At) -> atomic_read(N, File, At) end},
+          #side{label = <<"emmap">>, prepare = Word, loop = fun(N, At) -> Read(N, File, At) end},
           #side{label = <<"atomics">>, prepare = Index, loop = fun(N, I) -> otp_get(N, Atomics, I) end}]},
      #row{id = counter, name = <<"counter + 1">>, scale = true, sides = [
           #side{label = <<"emmap">>, prepare = fun(_, Process) -> Process * 16 end,
@@ -101,6 +112,12 @@ atomics(Path) ->
 
 atomic_add(0, _, _) -> ok;
 atomic_add(N, File, At) -> _ = emmap:patomic(File, At, add, 1), atomic_add(N - 1, File, At).
+
+patomic_add(0, _, _) -> ok;
+patomic_add(N, File, At) -> _ = emmap:patomic_add(File, At, 1), patomic_add(N - 1, File, At).
+
+patomic_read_integer(0, _, _) -> ok;
+patomic_read_integer(N, File, At) -> _ = emmap:patomic_read_integer(File, At), patomic_read_integer(N - 1, File, At).
 
 atomic_read(0, _, _) -> ok;
 atomic_read(N, File, At) -> _ = emmap:patomic_read(File, At), atomic_read(N - 1, File, At).
@@ -180,7 +197,7 @@ floor_point(N, Floor, At, Size) ->
 
 random(Large) ->
     File = open(Large, [read, shared, populate]),
-    touch(File, 0),
+    touch(File, 0, filelib:file_size(Large)),
     Seed = fun(Round, Process) -> Round * 7919 + Process * 104729 end,
     [#row{id = random, name = <<"8 B at random places of 512 MiB">>, scale = true, sides = [
           #side{label = <<"emmap">>, prepare = Seed, loop = fun(N, X) -> random_pread(N, File, X) end},
@@ -189,11 +206,11 @@ random(Large) ->
                 loop = fun(N, {Raw, X}) -> random_file_pread(N, Raw, X) end,
                 finish = fun({Raw, _}) -> file:close(Raw) end}]}].
 
-touch(File, At) ->
-    case emmap:pread(File, At, 1 bsl 20) of
-        {ok, _} -> touch(File, At + (1 bsl 20));
-        eof -> ok
-    end.
+%% Not until eof: there emmap 2.x raises badarg.
+touch(_, At, Size) when At >= Size -> ok;
+touch(File, At, Size) ->
+    {ok, _} = emmap:pread(File, At, 1 bsl 20),
+    touch(File, At + (1 bsl 20), Size).
 
 %% A linear congruential generator whose products stay small integers; its high bits are the good ones, and the low
 %% three are not used.
@@ -250,7 +267,7 @@ texts(Path) ->
     Size = filelib:file_size(Text),
     Start = fun(Round) -> (Round * 7919 * 4096) rem (Size div 2) end,
     [Copying, Direct] = [open(Text, [read, shared | Options]) || Options <- [[], [direct]]],
-    _ = [touch(File, 0) || File <- [Copying, Direct]],
+    _ = [touch(File, 0, Size) || File <- [Copying, Direct]],
     Emmap = fun(File, Loop) ->
         #side{label = <<"emmap">>,
               prepare = fun(Round, _) -> {ok, _} = emmap:position(File, Start(Round)), File end,
@@ -366,8 +383,7 @@ others(Path) ->
 
 open_close(0, _) -> ok;
 open_close(N, Path) ->
-    {ok, File} = emmap:open(Path, [read]),
-    ok = emmap:close(File),
+    ok = emmap:close(open(Path, [read])),
     open_close(N - 1, Path).
 
 file_open_close(0, _) -> ok;
