@@ -3,27 +3,20 @@ import CSystem
 import ErlNif
 import MemoryMap
 
+/// Up to how many bytes a write is tried before anything else, and not charged to the process.
+private let quickCount = 8 << 10
 /// Up to how many bytes a write does not ask whether the pages are in memory.
 private let smallCount = 64 << 10
 /// Beyond how many bytes it moves to a dirty scheduler anyway: writing 1 MiB into pages that are in memory, and have to
 /// be copied or noted as changed first, takes some 200 microseconds.
 private let inlineLimit = 1 << 20
-/// From how many bytes up a write is charged to the process, and how many are a hundredth of its time slice.
-private let chargeFrom = 4 << 10
+/// How many bytes are a hundredth of a time slice.
 private let bytesPerPercent = 16 << 10
 
 extension Call {
   /// Decides where `count` bytes from `offset` are written.
-  @inline(__always)
-  fileprivate func schedule(
-    _ handle: UnsafeMutablePointer<Handle>, at offset: Int, count: Int, mayBlock: Bool
-  ) throws(Failure) {
-    if count < chargeFrom || mayBlock { return }
-    try unsafe scheduleMany(handle, at: offset, count: count)
-  }
-
-  @inline(never)
-  private func scheduleMany(_ handle: UnsafeMutablePointer<Handle>, at offset: Int, count: Int) throws(Failure) {
+  fileprivate func schedule(_ handle: UnsafeMutablePointer<Handle>, at offset: Int, count: Int) throws(Failure) {
+    if count <= quickCount { return }
     if count > smallCount {
       if unsafe count > inlineLimit || !handle.pointee.file.isResident(at: offset, count: count) { throw .wouldWait }
     }
@@ -54,8 +47,19 @@ enum PWrite: NifCall {
     let handle = try unsafe call.handle()
     let offset = try call.offset(1)
     let bytes = try unsafe call.bytes(2)
-    try unsafe call.schedule(handle, at: offset, count: bytes.count, mayBlock: mayBlock)
-    try unsafe handle.pointee.file.write(bytes, at: offset, mayBlock: mayBlock)
+    if unsafe bytes.count <= quickCount && handle.pointee.file.tryWrite(bytes, at: offset) { return call.atoms.ok }
+    return try unsafe carefully(call, handle, offset, mayBlock: mayBlock)
+  }
+
+  @inline(never)
+  private static func carefully(
+    _ call: Call, _ handle: UnsafeMutablePointer<Handle>, _ offset: Int, mayBlock: Bool
+  ) throws(Failure) -> Term {
+    let bytes = try unsafe call.bytes(2)
+    if !mayBlock { try unsafe call.schedule(handle, at: offset, count: bytes.count) }
+    try unsafe File.withPiece(bytes) { (pieces) throws(Failure) in
+      try unsafe handle.pointee.file.write(pieces, at: offset, mayBlock: mayBlock)
+    }
     return call.atoms.ok
   }
 }
@@ -82,11 +86,9 @@ enum Write: NifCall {
 
   static func run(_ call: Call, mayBlock: Bool) throws(Failure) -> Term {
     let handle = try unsafe call.handle()
-    if let bytes = unsafe call.env.bytes(call[1]) {
-      let start = unsafe handle.pointee.file.currentPosition
-      try unsafe call.schedule(handle, at: start, count: bytes.count, mayBlock: mayBlock)
-    } else if !mayBlock {
-      throw .wouldWait
+    if !mayBlock {
+      guard let bytes = unsafe call.env.bytes(call[1]) else { throw .wouldWait }
+      try unsafe call.schedule(handle, at: handle.pointee.file.currentPosition, count: bytes.count)
     }
     try unsafe call.pieces(1) { (pieces) throws(Failure) in
       try unsafe handle.pointee.file.write(pieces, mayBlock: mayBlock)

@@ -2,51 +2,36 @@ import CSystem
 import Synchronization
 
 extension File {
-  /// Writes `bytes` at `offset`. Past the end, the file grows if it can.
-  ///
-  /// Throws `system(EBADF)` without `write`, `system(ENOSPC)` past the end of a mapping that cannot grow. A write that
-  /// throws `truncated` or an error of the disk may have landed in part. With `mayBlock` false it throws `wouldWait`
-  /// where it would have to wait for a lock, or make the file longer.
+  /// Writes `bytes` at `offset` if nothing stands in the way. False if the bytes do not lie within the mapping, somebody
+  /// else has the lock, or anything is wrong: the caller then has `write` do it, or say what it is.
   @inline(__always)
-  public func write(_ bytes: UnsafeRawBufferPointer, at offset: Int, mayBlock: Bool) throws(Failure) {
+  public func tryWrite(_ bytes: UnsafeRawBufferPointer, at offset: Int) -> Bool {
     let generation = self.generation.load(ordering: .acquiring)
+    guard generation >= 0 && traits.contains(.writable), let source = bytes.baseAddress else { return false }
     let isLocked = traits.contains(.locked)
-    guard generation >= 0 && traits.contains(.writable) && bytes.count > 0 && (!isLocked || data.tryLock()) else {
-      return try unsafe writeCarefully(bytes, at: offset, mayBlock: mayBlock)
-    }
+    // Without the lock somebody may shorten the mapping meanwhile, who holds it.
+    let ticket = data.ticket
+    if isLocked && !data.tryLock() { return false }
     // After the lock is taken: nobody shortens the mapping while it is held.
-    guard fits(offset, bytes.count, in: length.load(ordering: .acquiring)) else {
+    guard bytes.count > 0 && fits(offset, bytes.count, in: length.load(ordering: .acquiring)) else {
       if isLocked { data.unlock(hasWritten: false) }
-      return try unsafe writeCarefully(bytes, at: offset, mayBlock: mayBlock)
+      return false
     }
     let region = unsafe self.region
     // SAFETY: offset and count lie within the length, and the region is at least as long.
     let target = unsafe address(region, offset)
-    unsafe copy(bytes, to: target)
+    unsafe sys_copy(target, source, bytes.count)
     if isLocked { data.unlock() }
     // Acquiring: the checks come after the copy.
     atomicMemoryFence(ordering: .acquiring)
-    if unsafe region.pointee.mayHaveFaulted(below: target + bytes.count)
-      || self.generation.load(ordering: .relaxed) != generation
-      // Without the lock somebody may have shortened the mapping: the write then goes past its end.
-      || (!isLocked && !fits(offset, bytes.count, in: length.load(ordering: .acquiring)))
-    {
-      if isClosed { unsafe vacateAgain(region, bytes.count) }
-      try unsafe writeCarefully(bytes, at: offset, mayBlock: mayBlock)
-    }
+    return unsafe (isLocked || data.isCurrent(ticket)) && !region.pointee.mayHaveFaulted(below: target + bytes.count)
+      && self.generation.load(ordering: .relaxed) == generation
   }
 
   @inline(__always)
   private func copy(_ bytes: UnsafeRawBufferPointer, to target: UnsafeMutableRawPointer) {
     guard let source = bytes.baseAddress else { return }
     unsafe sys_copy(target, source, bytes.count)
-  }
-
-  @inline(never)
-  private func writeCarefully(_ bytes: UnsafeRawBufferPointer, at offset: Int, mayBlock: Bool) throws(Failure) {
-    try unsafe Self.withPiece(bytes) { (pieces) throws(Failure) in
-      try unsafe write(pieces, at: offset, mayBlock: mayBlock)
-    }
   }
 
   /// Runs `body` with the bytes as a vector of one piece.
@@ -60,7 +45,11 @@ extension File {
     }
   }
 
-  /// Writes the pieces one after the other, as one write: see `write(_:at:mayBlock:)`.
+  /// Writes the pieces one after the other at `offset`, as one write. Past the end, the file grows if it can.
+  ///
+  /// Throws `system(EBADF)` without `write`, `system(ENOSPC)` past the end of a mapping that cannot grow. A write that
+  /// throws `truncated` or an error of the disk may have landed in part. With `mayBlock` false it throws `wouldWait`
+  /// where it would have to wait for a lock, or make the file longer.
   public func write(_ pieces: UnsafeBufferPointer<iovec>, at offset: Int, mayBlock: Bool) throws(Failure) {
     if isClosed { throw .closed }
     var count = 0
@@ -106,7 +95,7 @@ extension File {
         unsafe target += piece.iov_len
       }
     }
-    // As in write(_:at:mayBlock:).
+    // Without the lock somebody may have shortened the mapping: the write then goes past its end.
     if !traits.contains(.locked) && !fits(offset, count, in: length.load(ordering: .acquiring)) { throw .changed }
   }
 

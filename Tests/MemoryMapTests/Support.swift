@@ -77,7 +77,11 @@ final class Handle: @unchecked Sendable {
 
   func write(_ bytes: [UInt8], at offset: Int, mayBlock: Bool = true) throws(Failure) {
     try unsafe bytes.withUnsafeBufferPointer { (buffer) throws(Failure) in
-      try unsafe file.write(UnsafeRawBufferPointer(buffer), at: offset, mayBlock: mayBlock)
+      let bytes = UnsafeRawBufferPointer(buffer)
+      if unsafe file.tryWrite(bytes, at: offset) { return }
+      try unsafe File.withPiece(bytes) { (pieces) throws(Failure) in
+        try unsafe file.write(pieces, at: offset, mayBlock: mayBlock)
+      }
     }
   }
 
