@@ -32,13 +32,13 @@ extension NifCall {
 func perform<C: NifCall>(
   _ type: C.Type, _ env: OpaquePointer?, _ count: Int32, _ arguments: UnsafePointer<ERL_NIF_TERM>?, mayBlock: Bool
 ) -> ERL_NIF_TERM {
-  guard let env = unsafe Environment(env), let arguments = unsafe arguments else { return 0 }
-  let call = unsafe Call(env: env, arguments: arguments)
+  // SAFETY: the VM never passes none.
+  let call = unsafe Call(env: Environment(env), arguments: arguments.unsafelyUnwrapped)
   do throws(Failure) {
     return try type.run(call, mayBlock: mayBlock).raw
   } catch {
     if case .wouldWait = error, !mayBlock {
-      return unsafe env.reschedule(type.name, type.blocking, count, arguments).raw
+      return unsafe call.env.reschedule(type.name, type.blocking, count, arguments).raw
     }
     return type.fail(call, error).raw
   }

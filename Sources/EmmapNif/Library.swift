@@ -26,7 +26,8 @@ var library: LibraryState {
 }
 
 private func start(_ env: OpaquePointer?) -> Int32 {
-  guard let env = unsafe Environment(env),
+  let env = unsafe Environment(env)
+  guard
     let handles = unsafe ResourceType<Handle>(
       env, "emmap_handle_1",
       destructor: { _, object in

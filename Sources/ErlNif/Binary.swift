@@ -42,8 +42,10 @@ extension Environment {
   /// The bytes of a binary, for as long as the call lasts.
   @inline(__always)
   public func bytes(_ term: Term) -> UnsafeRawBufferPointer? {
-    var binary = unsafe ErlNifBinary()
-    guard unsafe enif_inspect_binary(raw, term.raw, &binary) != 0 else { return nil }
-    return unsafe UnsafeRawBufferPointer(start: binary.data, count: binary.size)
+    // Not initialised: the VM fills it in.
+    unsafe withUnsafeTemporaryAllocation(of: ErlNifBinary.self, capacity: 1) { place in
+      guard let binary = place.baseAddress, unsafe enif_inspect_binary(raw, term.raw, binary) != 0 else { return nil }
+      return unsafe UnsafeRawBufferPointer(start: binary.pointee.data, count: binary.pointee.size)
+    }
   }
 }

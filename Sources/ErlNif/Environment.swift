@@ -15,11 +15,11 @@ public struct Term: Equatable, Sendable {
   /// The VM's own pointer.
   public let raw: OpaquePointer
 
-  /// Wraps the environment that a NIF was called with.
+  /// Wraps the environment that the VM calls a function of the library with.
   @inline(__always)
-  public init?(_ raw: OpaquePointer?) {
-    guard let raw = unsafe raw else { return nil }
-    unsafe self.raw = raw
+  public init(_ raw: OpaquePointer?) {
+    // SAFETY: the VM never passes none.
+    unsafe self.raw = unsafe raw.unsafelyUnwrapped
   }
 
   // MARK: Terms

@@ -30,8 +30,8 @@ import CErlNif
   public func object(_ environment: Environment, _ term: Term) -> UnsafeMutablePointer<Object>? {
     var object: UnsafeMutableRawPointer? = nil
     guard unsafe enif_get_resource(environment.raw, term.raw, raw, &object) != 0 else { return nil }
-    // SAFETY: the VM has checked the type.
-    return unsafe object?.assumingMemoryBound(to: Object.self)
+    // SAFETY: the VM has checked the type, and set the pointer.
+    return unsafe object.unsafelyUnwrapped.assumingMemoryBound(to: Object.self)
   }
 }
 

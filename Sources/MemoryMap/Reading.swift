@@ -23,18 +23,23 @@ extension File {
   /// Both numbers must not be negative. Throws `closed`, and `system(EINVAL)` if there is no such range in any file.
   @inline(__always)
   public func view(at offset: Int, count: Int) throws(Failure) -> View? {
+    if let view = viewInside(at: offset, count: count) { return view }
+    if isClosed { throw .closed }
+    // As pread(2), which looks at the end of the range first.
+    if offset.addingReportingOverflow(count).overflow { throw .invalid }
+    return nil
+  }
+
+  /// The same; nil also if the handle is closed, or there is no such range.
+  @inline(__always)
+  public func viewInside(at offset: Int, count: Int) -> View? {
     let generation = self.generation.load(ordering: .acquiring)
     // Before the length: whoever shortens the mapping holds `data`, so a ticket that is still current later says that
     // the bytes are still within.
     let ticket = data.ticket
     let length = self.length.load(ordering: .acquiring)
-    if generation < 0 { throw .closed }
-    if offset < length && count > 0 {
-      return View(offset: offset, count: min(count, length &- offset), generation: generation, ticket: ticket)
-    }
-    // As pread(2), which looks at the end of the range first.
-    if offset.addingReportingOverflow(count).overflow { throw .invalid }
-    return nil
+    guard generation >= 0 && offset < length && count > 0 else { return nil }
+    return View(offset: offset, count: min(count, length &- offset), generation: generation, ticket: ticket)
   }
 
   /// Copies the bytes of a view to `target`.
@@ -44,6 +49,13 @@ extension File {
   /// thrown, `target` may have been written to.
   @inline(__always)
   public func read(_ view: View, into target: UnsafeMutableRawPointer, mayWait: Bool) throws(Failure) {
+    if unsafe tryRead(view, into: target) { return }
+    try unsafe readCarefully(at: view.offset, count: view.count, into: target, mayWait: mayWait)
+  }
+
+  /// Copies the bytes of a view to `target`. False if anything has got in the way: then `read` tells what.
+  @inline(__always)
+  public func tryRead(_ view: View, into target: UnsafeMutableRawPointer) -> Bool {
     let region = unsafe self.region
     // SAFETY: the bytes lay within the length, no later region is shorter than one before it, and all of them stay
     // mapped while the handle is used.
@@ -51,12 +63,8 @@ extension File {
     unsafe sys_copy(target, source, view.count)
     // Acquiring: the checks come after the copy.
     atomicMemoryFence(ordering: .acquiring)
-    if unsafe isCurrent(view) && !region.pointee.mayHaveFaulted(below: source + view.count)
+    return unsafe isCurrent(view) && !region.pointee.mayHaveFaulted(below: source + view.count)
       && self.generation.load(ordering: .relaxed) == view.generation
-    {
-      return
-    }
-    try unsafe readCarefully(at: view.offset, count: view.count, into: target, mayWait: mayWait)
   }
 
   /// Tells whether no write in `lock` mode, and nothing that shortens the mapping, has overlapped with the view's life
@@ -172,6 +180,17 @@ extension File {
     if unsafe region.pointee.mayHaveFaulted(below: start + view.count) { try unsafe check(region, start, view.count) }
     if isClosed { throw .closed }
     return unsafe (region, start)
+  }
+
+  /// The same; nil if anything is wrong with the bytes, or the handle is closed.
+  @inline(__always)
+  public func tryBorrow(
+    _ view: View
+  ) -> (region: UnsafeMutablePointer<Region>, start: UnsafeMutableRawPointer)? {
+    let region = unsafe self.region
+    // SAFETY: as in read.
+    let start = unsafe address(region, view.offset)
+    return unsafe region.pointee.mayHaveFaulted(below: start + view.count) || isClosed ? nil : (region, start)
   }
 
   /// A line in the file.
