@@ -11,6 +11,15 @@
 %%
 %% The library follows mmap(2), msync(2), madvise(2) and, for atomic words, the memory model of `atomics': every
 %% operation is sequentially consistent.
+%%
+%% ```
+%% {ok, File} = emmap:open("greeting", [create, write, shared]).
+%% ok = file:write(File, "Hello, memory\n").
+%% {ok, <<"memory">>} = emmap:pread(File, 7, 6).
+%% '''
+%%
+%% What `open' can be told is listed with the type {@link open_option()}: `ht(emmap, open_option)' in the Erlang shell,
+%% `t :emmap.open_option' in IEx.
 -module(emmap).
 
 -export([init/0, open/2, open/4, close/1, info/1]).
@@ -44,14 +53,16 @@
       | truncate | uninitialized | write | {address, pos_integer()} | {chmod, non_neg_integer()}
       | {max_inc_size, pos_integer()} | {size, pos_integer()}.
 %% How to open a file. Unless said otherwise, an option is off by default; the names in capitals are those of mmap(2).
+%% Of `private', `shared' and `shared_validate' only one can be given, and of `lock' and `nolock'.
 %%
 %% <dl>
-%% <dt>`read'</dt><dd>Allow reading (PROT_READ). Always so.</dd>
+%% <dt>`read'</dt><dd>Allow reading (PROT_READ). Every handle allows it, so this adds nothing.</dd>
 %% <dt>`write'</dt><dd>Allow writing too (PROT_WRITE). A `private' mapping needs no write permission on the file.</dd>
 %% <dt>`create'</dt><dd>With `write': create the file if it does not exist.</dd>
 %% <dt>`{chmod, Mode}'</dt><dd>The permissions of a file that is created, whatever the umask. Default: `8#600'.</dd>
 %% <dt>`{size, N}'</dt><dd>The length in bytes of a new or empty file, with `write'; of an existing one, how much of it to
-%% map if no length is given.</dd>
+%% map if no length is given. Default: a new file is as long as the window asked for, and of an existing one all is
+%% mapped.</dd>
 %% <dt>`truncate'</dt><dd>With `write': drop what is in the file, before it is given its size.</dd>
 %% <dt>`fit'</dt><dd>With `write': make a file that is shorter than the window asked for as long as that. Otherwise it is
 %% `{error, too_short}'.</dd>
@@ -69,13 +80,15 @@
 %% <dt>`fixed_size'</dt><dd>Once the file is open, never make it longer or shorter.</dd>
 %% <dt>`{max_inc_size, N}'</dt><dd>The step in bytes past which {@link resize/1} and the room that is kept for growth stop
 %% doubling. Default: 64 MiB.</dd>
-%% <dt>`auto_unlink'</dt><dd>Delete the file when it is closed, or when the handle is collected.</dd>
+%% <dt>`auto_unlink'</dt><dd>Delete the file when it is closed, or when the handle is collected. With `anon' nothing is
+%% deleted.</dd>
 %% <dt>`populate'</dt><dd>Bring all pages into memory at once (MAP_POPULATE).</dd>
 %% <dt>`nonblock'</dt><dd>With `populate': only map pages that are in memory already (MAP_NONBLOCK).</dd>
 %% <dt>`noreserve'</dt><dd>Reserve no swap space (MAP_NORESERVE).</dd>
 %% <dt>`{address, A}', `fixed'</dt><dd>Map at the address A, rounded down to a page; if memory there is in use it is
 %% `{error, eexist}' (MAP_FIXED_NOREPLACE). `fixed' needs an address and adds nothing to it. The address is taken until
-%% the handle is collected. Where the file outgrows the mapping, that stays, and a longer one is added elsewhere.</dd>
+%% the handle is collected. Where the file outgrows the mapping, that stays, and a longer one is added elsewhere. Default:
+%% the system chooses.</dd>
 %% <dt>`hugetlb', `huge_2mb', `huge_1gb'</dt><dd>Use huge pages, of the default size, 2 MiB or 1 GiB (MAP_HUGETLB,
 %% MAP_HUGE_2MB, MAP_HUGE_1GB): for `anon', and for files on hugetlbfs.</dd>
 %% <dt>`uninitialized'</dt><dd>Do not clear anonymous pages, where the kernel was built to allow it
@@ -85,11 +98,19 @@
 %% </dl>
 
 -type location() :: integer() | bof | cur | eof | {bof | cur | eof, integer()}.
-%% Where to move the position, in bytes.
+%% Where to move the position, in bytes: from the start of the mapping (`bof', and a bare integer), from the position
+%% (`cur') or from the end (`eof'); without an integer, to there.
 
 -type advice() :: normal | sequential | random | will_need | dont_need | no_reuse.
+%% How a range is going to be used, as in `file:advise/4'. `normal': in no special way. `sequential': from its start to
+%% its end, so that more is read ahead. `random': in any order, so that nothing is. `will_need': soon, so that it is
+%% brought into memory. `dont_need' and `no_reuse': not soon again, so that its memory may be taken first.
 
 -type reason() :: file:posix() | badarg | closed | truncated | fixed_size | too_short.
+%% Why a call failed. A POSIX atom is the system's; `enospc' also means that the handle cannot grow. `badarg': a wrong
+%% argument, in a function that `file' has too. `closed': the handle was closed. `truncated': somebody else has cut the
+%% file short, and these bytes are no longer in it. `fixed_size': the handle cannot change its size. `too_short': the
+%% file ends before the window asked for.
 
 -type counters() :: {mmap_file(), Count :: non_neg_integer()}.
 %% A file of counters, as {@link open_counters/2} returns it.
@@ -98,6 +119,9 @@
                   position := non_neg_integer(), mode := [read | write], sharing := shared | private | anon,
                   direct := boolean(), lock := boolean(), fixed_size := boolean(), address := non_neg_integer(),
                   faulted := false | {From :: non_neg_integer(), To :: non_neg_integer()}}.
+%% What {@link info/1} tells of a handle. Offset, size and position are bytes; `path' is what `open' was given;
+%% `address' is where position 0 is in memory. `faulted' is the span of positions that no longer reach the file, from
+%% `From' up to but not including `To'; between them there may be others that do.
 
 %% Raises badarg and says which argument is wrong and why. A macro, so that the exported function is the one on top of
 %% the stack: that is where the shell looks for the arguments.
@@ -166,8 +190,8 @@
 
 %%% Loading
 
-%% @private
-%% @doc Loads the NIF library; called by the code server when the module is loaded.
+%% @doc Loads the NIF library. The code server calls it when the module is loaded; a second call is an error and changes
+%% nothing. Where it does not find the library it prints each place that it tried on standard error.
 -spec init() -> ok | {error, term()}.
 init() -> load(library_names(), []).
 
@@ -233,8 +257,9 @@ linked(Path) ->
 
 %%% Opening
 
-%% @doc Maps a whole file. The same as `open(Name, 0, 0, Options)'.
--spec open(file:name_all(), [open_option()]) -> {ok, mmap_file()} | {error, reason()}.
+%% @doc Maps a whole file. The same as `open(Name, 0, 0, Options)'. The options are those of {@link open_option()},
+%% which `ht(emmap, open_option)' prints.
+-spec open(Name :: file:name_all(), Options :: [open_option()]) -> {ok, mmap_file()} | {error, reason()}.
 open(Name, Options) ->
     case open_checked(Name, 0, 0, Options) of
         {bad, 1, Why} -> ?badarg([Name, Options], {1, Why});
@@ -243,8 +268,9 @@ open(Name, Options) ->
     end.
 
 %% @doc Maps `Length' bytes of a file from the byte `Offset', which becomes position 0. A length of 0 maps to the end
-%% of the file.
--spec open(file:name_all(), Offset :: non_neg_integer(), Length :: non_neg_integer(), [open_option()]) ->
+%% of the file. The options are those of {@link open_option()}, which `ht(emmap, open_option)' prints.
+-spec open(Name :: file:name_all(), Offset :: non_neg_integer(), Length :: non_neg_integer(),
+           Options :: [open_option()]) ->
           {ok, mmap_file()} | {error, reason()}.
 open(Name, Offset, Length, Options) ->
     case open_checked(Name, Offset, Length, Options) of
@@ -346,13 +372,13 @@ choose(Kind, Choice, Flag, #options{seen = Seen} = Options) ->
 
 %% @doc Closes a file. Calls that are in progress fail, or have succeeded before this returns. Binaries of a `direct'
 %% handle stay readable as long as they live. Returns `{error, closed}' if the file was closed before.
--spec close(mmap_file()) -> ok | {error, reason()}.
+-spec close(File :: mmap_file()) -> ok | {error, reason()}.
 close(?handle(Resource)) -> close_nif(Resource);
 close(_) -> {error, badarg}.
 
 %% @doc Describes a handle: the path as given to `open'; offset, size and position in bytes; how it was opened; the
 %% address of position 0; and the span of positions that no longer reach the file (`faulted'), if any.
--spec info(mmap_file()) -> info().
+-spec info(File :: mmap_file()) -> info().
 info(?handle(Resource) = File) ->
     case info_nif(Resource) of
         {error, Reason} -> ?raise(Reason, [File]);
@@ -373,7 +399,7 @@ info(File) -> ?badarg([File], badarg).
 %%% Reading
 
 %% @doc Reads up to `Count' bytes from the position and moves it behind them. `eof' at the end.
--spec read(mmap_file(), Count :: non_neg_integer()) -> {ok, binary() | resource()} | eof | {error, reason()}.
+-spec read(File :: mmap_file(), Count :: non_neg_integer()) -> {ok, binary() | resource()} | eof | {error, reason()}.
 read(?handle(Resource), Count) ->
     case read_nif(Resource, Count) of
         Bytes when is_binary(Bytes) -> {ok, Bytes};
@@ -382,7 +408,7 @@ read(?handle(Resource), Count) ->
 read(_, _) -> {error, badarg}.
 
 %% @doc Reads a line from the position, with its newline; `\r\n' comes as `\n'. `eof' at the end.
--spec read_line(mmap_file()) -> {ok, binary() | resource()} | eof | {error, reason()}.
+-spec read_line(File :: mmap_file()) -> {ok, binary() | resource()} | eof | {error, reason()}.
 read_line(?handle(Resource)) ->
     case read_line_nif(Resource) of
         Bytes when is_binary(Bytes) -> {ok, Bytes};
@@ -391,7 +417,7 @@ read_line(?handle(Resource)) ->
 read_line(_) -> {error, badarg}.
 
 %% @doc Reads up to `Count' bytes from the byte `Offset'. `eof' at or past the end, and for no bytes.
--spec pread(mmap_file(), Offset :: non_neg_integer(), Count :: non_neg_integer()) ->
+-spec pread(File :: mmap_file(), Offset :: non_neg_integer(), Count :: non_neg_integer()) ->
           {ok, binary() | resource()} | eof | {error, reason()}.
 pread(?handle(Resource), Offset, Count) ->
     case pread_nif(Resource, Offset, Count) of
@@ -401,7 +427,7 @@ pread(?handle(Resource), Offset, Count) ->
 pread(_, _, _) -> {error, badarg}.
 
 %% @doc Does a list of reads. An error ends it.
--spec pread(mmap_file(), [{Offset :: non_neg_integer(), Count :: non_neg_integer()}]) ->
+-spec pread(File :: mmap_file(), Reads :: [{Offset :: non_neg_integer(), Count :: non_neg_integer()}]) ->
           {ok, [binary() | resource() | eof]} | {error, reason()}.
 pread(?handle(Resource), List) -> pread_list(Resource, List, []);
 pread(_, _) -> {error, badarg}.
@@ -420,7 +446,7 @@ pread_list(_, _, _) -> {error, badarg}.
 %%% Writing
 
 %% @doc Writes at the position and moves it behind what was written. Past the end, the file grows if it can.
--spec write(mmap_file(), iodata()) -> ok | {error, reason()}.
+-spec write(File :: mmap_file(), Bytes :: iodata()) -> ok | {error, reason()}.
 write(?handle(Resource), Bytes) when is_binary(Bytes) -> write_nif(Resource, Bytes);
 write(?handle(Resource), Data) ->
     case pieces(Data) of
@@ -431,7 +457,7 @@ write(_, _) -> {error, badarg}.
 
 %% @doc Writes at the byte `Offset'. Past the end, the file grows if the handle is `shared', reaches the end of the file
 %% and was not opened with `fixed_size'; otherwise `{error, enospc}', and nothing is written.
--spec pwrite(mmap_file(), Offset :: non_neg_integer(), iodata()) -> ok | {error, reason()}.
+-spec pwrite(File :: mmap_file(), Offset :: non_neg_integer(), Bytes :: iodata()) -> ok | {error, reason()}.
 pwrite(?handle(Resource), Offset, Bytes) when is_binary(Bytes) -> pwrite_nif(Resource, Offset, Bytes);
 pwrite(?handle(Resource), Offset, Data) ->
     case pieces(Data) of
@@ -442,7 +468,7 @@ pwrite(?handle(Resource), Offset, Data) ->
 pwrite(_, _, _) -> {error, badarg}.
 
 %% @doc Does a list of writes. An error ends it: `{error, {N, Reason}}' after N writes that were done.
--spec pwrite(mmap_file(), [{Offset :: non_neg_integer(), iodata()}]) ->
+-spec pwrite(File :: mmap_file(), Writes :: [{Offset :: non_neg_integer(), Bytes :: iodata()}]) ->
           ok | {error, {Done :: non_neg_integer(), reason()} | reason()}.
 pwrite(?handle(_) = File, List) -> pwrite_list(File, List, 0);
 pwrite(_, _) -> {error, badarg}.
@@ -470,7 +496,7 @@ pieces(Data) ->
 
 %% @doc Moves the position, from the start, from itself or from the end, and returns it. It may lie past the end; before
 %% the start it is `{error, einval}'.
--spec position(mmap_file(), location()) -> {ok, non_neg_integer()} | {error, reason()}.
+-spec position(File :: mmap_file(), Location :: location()) -> {ok, non_neg_integer()} | {error, reason()}.
 position(?handle(Resource), Location) ->
     case Location of
         {Origin, Offset} -> position_nif(Resource, Origin, Offset);
@@ -482,7 +508,7 @@ position(_, _) -> {error, badarg}.
 -define(COPY_CHUNK, 65536).
 
 %% @doc Copies up to `Count' bytes from the position of one handle to that of another and returns how many it were.
--spec copy(mmap_file(), mmap_file(), Count :: non_neg_integer() | infinity) ->
+-spec copy(From :: mmap_file(), To :: mmap_file(), Count :: non_neg_integer() | infinity) ->
           {ok, non_neg_integer()} | {error, reason()}.
 copy(?handle(_) = From, ?handle(_) = To, Count) when is_integer(Count), Count >= 0; is_atom(Count) ->
     %% Any atom means infinity, as in `file', and is greater than any number.
@@ -502,9 +528,11 @@ copy(From, To, Count, Done) ->
         Error -> Error
     end.
 
-%% @private
-%% @doc Reads a header of two 32-bit words, a size and an offset, and the bytes that they name; for `dets'.
--spec ipread_s32bu_p32bu(mmap_file(), non_neg_integer(), non_neg_integer()) ->
+%% @doc Reads a header of two 32-bit words, big-endian, at the byte `Offset': a size, and the offset of as many bytes.
+%% Reads those, and returns size, offset and bytes (`eof' if there are none). `eof' if there is no header, or if the
+%% size is greater than `MaxSize', which is below 2^31; `infinity' is the greatest. It is here for `dets', which calls the
+%% function of this name in `file'.
+-spec ipread_s32bu_p32bu(File :: mmap_file(), Offset :: non_neg_integer(), MaxSize :: non_neg_integer() | infinity) ->
           {ok, {non_neg_integer(), non_neg_integer(), binary() | eof}} | eof | {error, reason()}.
 ipread_s32bu_p32bu(File, Offset, Infinity) when is_atom(Infinity) ->
     ipread_s32bu_p32bu(File, Offset, (1 bsl 31) - 1);
@@ -525,7 +553,8 @@ ipread_s32bu_p32bu(File, Offset, MaxSize) when is_integer(Offset), is_integer(Ma
 ipread_s32bu_p32bu(_, _, _) -> {error, badarg}.
 
 %% @doc Reads the status of the file behind a handle, for `file:read_file_info/2'.
--spec read_handle_info(mmap_file(), [{time, local | universal | posix} | raw]) -> {ok, file:file_info()} | {error, reason()}.
+-spec read_handle_info(File :: mmap_file(), Options :: [{time, local | universal | posix} | raw]) ->
+          {ok, file:file_info()} | {error, reason()}.
 read_handle_info(?handle(Resource), Options) when is_list(Options) ->
     try proplists:get_value(time, Options, local) of
         Time when Time =:= posix; Time =:= universal; Time =:= local -> read_handle_info_in(Resource, Time);
@@ -569,7 +598,8 @@ file_time(Seconds, local) -> calendar:system_time_to_local_time(Seconds, second)
 
 %% @private
 %% @doc Has `file:sendfile' fall back to reading and sending, which raises where a handle is closed.
--spec sendfile(mmap_file(), term(), term(), term(), term(), term(), term(), term()) -> {error, reason() | enotsup}.
+-spec sendfile(File :: mmap_file(), term(), term(), term(), term(), term(), term(), term()) ->
+          {error, reason() | enotsup}.
 sendfile(File, _, _, _, _, _, _, _) ->
     case position(File, cur) of
         {ok, _} -> {error, enotsup};
@@ -578,7 +608,7 @@ sendfile(File, _, _, _, _, _, _, _) ->
 
 %% @private
 %% @doc Has `file:sendfile' to a `socket' fall back to reading and sending: this exception is what it looks for.
--spec internal_get_nif_resource(mmap_file()) -> reference().
+-spec internal_get_nif_resource(File :: mmap_file()) -> reference().
 internal_get_nif_resource(?handle(_) = File) ->
     case position(File, cur) of
         {ok, _} -> erlang:error(notsup);
@@ -590,31 +620,31 @@ internal_get_nif_resource(_) -> erlang:error(badarg).
 %%% Changing size
 
 %% @doc Doubles the size of the file, by no more than `max_inc_size' bytes at a time, and returns the new size.
--spec resize(mmap_file()) -> {ok, non_neg_integer()} | {error, reason()}.
+-spec resize(File :: mmap_file()) -> {ok, non_neg_integer()} | {error, reason()}.
 resize(?handle(Resource) = File) -> ?checked(resize_nif(Resource, double), [File]);
 resize(File) -> ?badarg([File], badarg).
 
 %% @doc Sets the size of the handle, and so the length of the file, and returns it. Binaries of a `direct' handle that
 %% point past the new end read as zeroes.
--spec resize(mmap_file(), Size :: non_neg_integer()) -> {ok, non_neg_integer()} | {error, reason()}.
+-spec resize(File :: mmap_file(), Size :: non_neg_integer()) -> {ok, non_neg_integer()} | {error, reason()}.
 resize(?handle(Resource) = File, Size) when ?is_natural(Size) ->
     ?checked(resize_nif(Resource, Size), [File, Size]);
 resize(File, Size) -> ?badarg([File, Size], badarg).
 
 %% @doc Cuts the file at the position, or fills it with zeroes up to there.
--spec truncate(mmap_file()) -> ok | {error, reason()}.
+-spec truncate(File :: mmap_file()) -> ok | {error, reason()}.
 truncate(?handle(Resource)) -> truncate_nif(Resource);
 truncate(_) -> {error, badarg}.
 
 %% @doc Fits the handle to the file as it is now, and returns its size: takes over what others have appended, and heals
 %% what had faulted once the file is long enough again.
--spec remap(mmap_file()) -> {ok, non_neg_integer()} | {error, reason()}.
+-spec remap(File :: mmap_file()) -> {ok, non_neg_integer()} | {error, reason()}.
 remap(?handle(Resource) = File) -> ?checked(remap_nif(Resource), [File]);
 remap(File) -> ?badarg([File], badarg).
 
 %% @doc Has the file system set disk space aside for a range, as `file:allocate/3'. Where the range ends past the end of
 %% the file, the file grows to there.
--spec allocate(mmap_file(), Offset :: non_neg_integer(), Count :: pos_integer()) -> ok | {error, reason()}.
+-spec allocate(File :: mmap_file(), Offset :: non_neg_integer(), Count :: pos_integer()) -> ok | {error, reason()}.
 allocate(?handle(Resource), Offset, Count) -> allocate_nif(Resource, Offset, Count);
 allocate(_, _, _) -> {error, badarg}.
 
@@ -622,12 +652,12 @@ allocate(_, _, _) -> {error, badarg}.
 
 %% @doc Returns when data and metadata are on disk, as fsync(2); for a file that this handle made, its directory entry
 %% too. Nothing to do on private and anonymous mappings.
--spec sync(mmap_file()) -> ok | {error, reason()}.
+-spec sync(File :: mmap_file()) -> ok | {error, reason()}.
 sync(?handle(Resource)) -> sync_nif(Resource);
 sync(_) -> {error, badarg}.
 
 %% @doc Returns when a range is on disk, as msync(2).
--spec sync(mmap_file(), Offset :: non_neg_integer(), Count :: non_neg_integer()) -> ok | {error, reason()}.
+-spec sync(File :: mmap_file(), Offset :: non_neg_integer(), Count :: non_neg_integer()) -> ok | {error, reason()}.
 sync(?handle(Resource) = File, Offset, Count) when ?is_natural(Offset), ?is_natural(Count) ->
     case sync_range_nif(Resource, Offset, Count) of
         {error, out_of_range} ->
@@ -638,18 +668,19 @@ sync(?handle(Resource) = File, Offset, Count) when ?is_natural(Offset), ?is_natu
 sync(File, Offset, Count) -> ?badarg([File, Offset, Count], badarg).
 
 %% @doc Returns when the data is on disk, as fdatasync(2).
--spec datasync(mmap_file()) -> ok | {error, reason()}.
+-spec datasync(File :: mmap_file()) -> ok | {error, reason()}.
 datasync(?handle(Resource)) -> datasync_nif(Resource);
 datasync(_) -> {error, badarg}.
 
 %% @doc Starts writing dirty pages to disk and returns at once.
--spec flush(mmap_file()) -> ok | {error, reason()}.
+-spec flush(File :: mmap_file()) -> ok | {error, reason()}.
 flush(?handle(Resource) = File) -> ?checked(flush_nif(Resource), [File]);
 flush(File) -> ?badarg([File], badarg).
 
 %% @doc Tells the system how a range (a count of 0: all that follows) is going to be used, as madvise(2). Never drops
 %% data.
--spec advise(mmap_file(), Offset :: non_neg_integer(), Count :: non_neg_integer(), advice()) ->
+-spec advise(File :: mmap_file(), Offset :: non_neg_integer(), Count :: non_neg_integer(),
+             Advice :: advice()) ->
           ok | {error, reason()}.
 advise(?handle(Resource), Offset, Count, Advice) -> advise_nif(Resource, Offset, Count, Advice);
 advise(_, _, _, _) -> {error, badarg}.
@@ -658,8 +689,8 @@ advise(_, _, _, _) -> {error, badarg}.
 
 %% @doc Does an atomic operation on the 64-bit word at `Position', a multiple of 8, and returns the old value. Values
 %% are taken modulo 2^64 and returned signed; overflow wraps.
--spec patomic(mmap_file(), Position :: non_neg_integer(), add | sub | 'band' | 'bor' | 'bxor' | xchg,
-              Value :: integer()) -> integer().
+-spec patomic(File :: mmap_file(), Position :: non_neg_integer(),
+              Operation :: add | sub | 'band' | 'bor' | 'bxor' | xchg, Value :: integer()) -> integer().
 patomic(?handle(Resource) = File, Position, Operation, Value) ->
     case patomic_nif(Resource, Position, Operation, Value) of
         Old when is_integer(Old) -> Old;
@@ -668,7 +699,7 @@ patomic(?handle(Resource) = File, Position, Operation, Value) ->
 patomic(File, Position, Operation, Value) -> ?badarg([File, Position, Operation, Value], badarg).
 
 %% @doc Reads the 64-bit word at `Position', a multiple of 8.
--spec patomic_read(mmap_file(), Position :: non_neg_integer()) -> integer().
+-spec patomic_read(File :: mmap_file(), Position :: non_neg_integer()) -> integer().
 patomic_read(?handle(Resource) = File, Position) ->
     case patomic_read_nif(Resource, Position) of
         Value when is_integer(Value) -> Value;
@@ -677,7 +708,7 @@ patomic_read(?handle(Resource) = File, Position) ->
 patomic_read(File, Position) -> ?badarg([File, Position], badarg).
 
 %% @doc Writes the 64-bit word at `Position', a multiple of 8.
--spec patomic_write(mmap_file(), Position :: non_neg_integer(), Value :: integer()) -> ok.
+-spec patomic_write(File :: mmap_file(), Position :: non_neg_integer(), Value :: integer()) -> ok.
 patomic_write(?handle(Resource) = File, Position, Value) ->
     case patomic_write_nif(Resource, Position, Value) of
         ok -> ok;
@@ -686,7 +717,7 @@ patomic_write(?handle(Resource) = File, Position, Value) ->
 patomic_write(File, Position, Value) -> ?badarg([File, Position, Value], badarg).
 
 %% @doc Writes `New' at `Position' if the word there is `Expected', and otherwise returns the word that is.
--spec patomic_cas(mmap_file(), Position :: non_neg_integer(), Expected :: integer(), New :: integer()) ->
+-spec patomic_cas(File :: mmap_file(), Position :: non_neg_integer(), Expected :: integer(), New :: integer()) ->
           ok | integer().
 patomic_cas(?handle(Resource) = File, Position, Expected, New) ->
     case patomic_cas_nif(Resource, Position, Expected, New) of
@@ -702,7 +733,7 @@ is_callers(Reason) ->
 %%% Counters
 
 %% @doc Opens a file with one counter. See {@link open_counters/2}.
--spec open_counters(file:name_all()) -> counters().
+-spec open_counters(Name :: file:name_all()) -> counters().
 open_counters(Name) ->
     case emmap_counters:open(Name, 1) of
         {ok, File, Count} -> {File, Count};
@@ -712,7 +743,7 @@ open_counters(Name) ->
 %% @doc Opens a file of `Count' 64-bit counters, numbered from 0. It is created if it does not exist; a count of 0 takes
 %% the number from the file. Raises `{Reason, Name}' if that fails; a file that is not one of exactly `Count' counters
 %% is left untouched.
--spec open_counters(file:name_all(), Count :: non_neg_integer()) -> counters().
+-spec open_counters(Name :: file:name_all(), Count :: non_neg_integer()) -> counters().
 open_counters(Name, Count) ->
     case emmap_counters:open(Name, Count) of
         {ok, File, Found} -> {File, Found};
@@ -720,13 +751,13 @@ open_counters(Name, Count) ->
     end.
 
 %% @doc Closes a file of counters.
--spec close_counters(counters()) -> ok | {error, reason()}.
+-spec close_counters(Counters :: counters()) -> ok | {error, reason()}.
 close_counters(?counters(Resource, Count) = Counters) when is_integer(Count) ->
     ?checked(close_nif(Resource), [Counters]);
 close_counters(Counters) -> ?badarg([Counters], {1, not_counters}).
 
 %% @doc Adds one to a counter and returns the old value.
--spec inc_counter(counters(), Number :: non_neg_integer()) -> integer().
+-spec inc_counter(Counters :: counters(), Number :: non_neg_integer()) -> integer().
 inc_counter(?counters(Resource, Count) = Counters, Number) when ?is_counter(Number, Count) ->
     case patomic_nif(Resource, ?counter(Number), add, 1) of
         Old when is_integer(Old) -> Old;
@@ -735,7 +766,7 @@ inc_counter(?counters(Resource, Count) = Counters, Number) when ?is_counter(Numb
 inc_counter(Counters, Number) -> ?badarg([Counters, Number], no_counter).
 
 %% @doc Adds to a counter and returns the old value. Overflow wraps.
--spec inc_counter(counters(), Number :: non_neg_integer(), Increment :: integer()) -> integer().
+-spec inc_counter(Counters :: counters(), Number :: non_neg_integer(), Increment :: integer()) -> integer().
 inc_counter(?counters(Resource, Count) = Counters, Number, Increment) when ?is_counter(Number, Count) ->
     case patomic_nif(Resource, ?counter(Number), add, Increment) of
         Old when is_integer(Old) -> Old;
@@ -744,7 +775,7 @@ inc_counter(?counters(Resource, Count) = Counters, Number, Increment) when ?is_c
 inc_counter(Counters, Number, Increment) -> ?badarg([Counters, Number, Increment], no_counter).
 
 %% @doc Subtracts one from a counter and returns the old value.
--spec dec_counter(counters(), Number :: non_neg_integer()) -> integer().
+-spec dec_counter(Counters :: counters(), Number :: non_neg_integer()) -> integer().
 dec_counter(?counters(Resource, Count) = Counters, Number) when ?is_counter(Number, Count) ->
     case patomic_nif(Resource, ?counter(Number), sub, 1) of
         Old when is_integer(Old) -> Old;
@@ -753,7 +784,7 @@ dec_counter(?counters(Resource, Count) = Counters, Number) when ?is_counter(Numb
 dec_counter(Counters, Number) -> ?badarg([Counters, Number], no_counter).
 
 %% @doc Subtracts from a counter and returns the old value. Overflow wraps.
--spec dec_counter(counters(), Number :: non_neg_integer(), Decrement :: integer()) -> integer().
+-spec dec_counter(Counters :: counters(), Number :: non_neg_integer(), Decrement :: integer()) -> integer().
 dec_counter(?counters(Resource, Count) = Counters, Number, Decrement) when ?is_counter(Number, Count) ->
     case patomic_nif(Resource, ?counter(Number), sub, Decrement) of
         Old when is_integer(Old) -> Old;
@@ -762,7 +793,7 @@ dec_counter(?counters(Resource, Count) = Counters, Number, Decrement) when ?is_c
 dec_counter(Counters, Number, Decrement) -> ?badarg([Counters, Number, Decrement], no_counter).
 
 %% @doc Sets a counter and returns the old value.
--spec set_counter(counters(), Number :: non_neg_integer(), Value :: integer()) -> integer().
+-spec set_counter(Counters :: counters(), Number :: non_neg_integer(), Value :: integer()) -> integer().
 set_counter(?counters(Resource, Count) = Counters, Number, Value) when ?is_counter(Number, Count) ->
     case patomic_nif(Resource, ?counter(Number), xchg, Value) of
         Old when is_integer(Old) -> Old;
@@ -771,7 +802,7 @@ set_counter(?counters(Resource, Count) = Counters, Number, Value) when ?is_count
 set_counter(Counters, Number, Value) -> ?badarg([Counters, Number, Value], no_counter).
 
 %% @doc Returns the value of a counter.
--spec read_counter(counters(), Number :: non_neg_integer()) -> integer().
+-spec read_counter(Counters :: counters(), Number :: non_neg_integer()) -> integer().
 read_counter(?counters(Resource, Count) = Counters, Number) when ?is_counter(Number, Count) ->
     case patomic_read_nif(Resource, ?counter(Number)) of
         Value when is_integer(Value) -> Value;

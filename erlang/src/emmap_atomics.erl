@@ -25,6 +25,8 @@
 %% any more.
 
 -type option() :: {signed, boolean()}.
+%% Whether the integers are signed, from -(2^63) to 2^63 - 1, or unsigned, from 0 to 2^64 - 1. Default: signed. If given
+%% more than once, the last one counts.
 
 -type open_reason() :: emmap:reason() | bad_magic | {wrong_length, Bytes :: non_neg_integer()}
                      | {wrong_count, Arity :: non_neg_integer()}.
@@ -54,7 +56,8 @@
 
 %% @doc Opens a file of `Arity' integers; creates it, all zero, if it does not exist. `{signed, true}' is the default. A
 %% file that is anything else is left untouched.
--spec open(file:name_all(), Arity :: pos_integer(), [option()]) -> {ok, atomics_ref()} | {error, open_reason()}.
+-spec open(Name :: file:name_all(), Arity :: pos_integer(), Options :: [option()]) ->
+          {ok, atomics_ref()} | {error, open_reason()}.
 open(Name, Arity, Options) when is_integer(Arity), Arity >= 1 ->
     case signed(Options, true) of
         Signed when is_boolean(Signed) ->
@@ -73,17 +76,17 @@ signed([], Signed) -> Signed;
 signed(_, _) -> badarg.
 
 %% @doc Closes the file. Returns `{error, closed}' if it was closed before.
--spec close(atomics_ref()) -> ok | {error, emmap:reason()}.
+-spec close(Ref :: atomics_ref()) -> ok | {error, emmap:reason()}.
 close(#atomics{file = File}) -> emmap:close(File);
 close(Ref) -> ?badarg([Ref]).
 
 %% @doc Returns when all that was written is on disk, as `emmap:sync/1'.
--spec sync(atomics_ref()) -> ok | {error, emmap:reason()}.
+-spec sync(Ref :: atomics_ref()) -> ok | {error, emmap:reason()}.
 sync(#atomics{file = File}) -> emmap:sync(File);
 sync(Ref) -> ?badarg([Ref]).
 
 %% @doc Sets an atomic to `Value'.
--spec put(atomics_ref(), Index :: pos_integer(), Value :: integer()) -> ok.
+-spec put(Ref :: atomics_ref(), Index :: pos_integer(), Value :: integer()) -> ok.
 put(#atomics{file = File, arity = Arity, signed = Signed} = Ref, Index, Value)
   when ?is_index(Index, Arity), ?is_value(Value, Signed) ->
     try emmap:patomic_write(File, ?position(Index), Value)
@@ -92,7 +95,7 @@ put(#atomics{file = File, arity = Arity, signed = Signed} = Ref, Index, Value)
 put(Ref, Index, Value) -> ?badarg([Ref, Index, Value]).
 
 %% @doc Reads an atomic.
--spec get(atomics_ref(), Index :: pos_integer()) -> integer().
+-spec get(Ref :: atomics_ref(), Index :: pos_integer()) -> integer().
 get(#atomics{file = File, arity = Arity, signed = Signed} = Ref, Index) when ?is_index(Index, Arity) ->
     try emmap:patomic_read(File, ?position(Index)) of
         Value -> value(Value, Signed)
@@ -101,7 +104,7 @@ get(#atomics{file = File, arity = Arity, signed = Signed} = Ref, Index) when ?is
 get(Ref, Index) -> ?badarg([Ref, Index]).
 
 %% @doc Adds `Increment' to an atomic.
--spec add(atomics_ref(), Index :: pos_integer(), Increment :: integer()) -> ok.
+-spec add(Ref :: atomics_ref(), Index :: pos_integer(), Increment :: integer()) -> ok.
 add(#atomics{file = File, arity = Arity} = Ref, Index, Increment)
   when ?is_index(Index, Arity), ?is_increment(Increment) ->
     try emmap:patomic(File, ?position(Index), add, Increment) of
@@ -111,7 +114,7 @@ add(#atomics{file = File, arity = Arity} = Ref, Index, Increment)
 add(Ref, Index, Increment) -> ?badarg([Ref, Index, Increment]).
 
 %% @doc Adds `Increment' to an atomic and returns the result.
--spec add_get(atomics_ref(), Index :: pos_integer(), Increment :: integer()) -> integer().
+-spec add_get(Ref :: atomics_ref(), Index :: pos_integer(), Increment :: integer()) -> integer().
 add_get(#atomics{file = File, arity = Arity, signed = Signed} = Ref, Index, Increment)
   when ?is_index(Index, Arity), ?is_increment(Increment) ->
     try emmap:patomic(File, ?position(Index), add, Increment) of
@@ -121,7 +124,7 @@ add_get(#atomics{file = File, arity = Arity, signed = Signed} = Ref, Index, Incr
 add_get(Ref, Index, Increment) -> ?badarg([Ref, Index, Increment]).
 
 %% @doc Subtracts `Decrement' from an atomic.
--spec sub(atomics_ref(), Index :: pos_integer(), Decrement :: integer()) -> ok.
+-spec sub(Ref :: atomics_ref(), Index :: pos_integer(), Decrement :: integer()) -> ok.
 sub(#atomics{file = File, arity = Arity} = Ref, Index, Decrement)
   when ?is_index(Index, Arity), ?is_increment(-Decrement) ->
     try emmap:patomic(File, ?position(Index), add, -Decrement) of
@@ -133,7 +136,7 @@ sub(Ref, Index, Decrement) when not is_number(Decrement) -> ?raise(badarith, [Re
 sub(Ref, Index, Decrement) -> ?badarg([Ref, Index, Decrement]).
 
 %% @doc Subtracts `Decrement' from an atomic and returns the result.
--spec sub_get(atomics_ref(), Index :: pos_integer(), Decrement :: integer()) -> integer().
+-spec sub_get(Ref :: atomics_ref(), Index :: pos_integer(), Decrement :: integer()) -> integer().
 sub_get(#atomics{file = File, arity = Arity, signed = Signed} = Ref, Index, Decrement)
   when ?is_index(Index, Arity), ?is_increment(-Decrement) ->
     try emmap:patomic(File, ?position(Index), add, -Decrement) of
@@ -144,7 +147,7 @@ sub_get(Ref, Index, Decrement) when not is_number(Decrement) -> ?raise(badarith,
 sub_get(Ref, Index, Decrement) -> ?badarg([Ref, Index, Decrement]).
 
 %% @doc Sets an atomic to `Desired' and returns the value that it had.
--spec exchange(atomics_ref(), Index :: pos_integer(), Desired :: integer()) -> integer().
+-spec exchange(Ref :: atomics_ref(), Index :: pos_integer(), Desired :: integer()) -> integer().
 exchange(#atomics{file = File, arity = Arity, signed = Signed} = Ref, Index, Desired)
   when ?is_index(Index, Arity), ?is_value(Desired, Signed) ->
     try emmap:patomic(File, ?position(Index), xchg, Desired) of
@@ -154,7 +157,7 @@ exchange(#atomics{file = File, arity = Arity, signed = Signed} = Ref, Index, Des
 exchange(Ref, Index, Desired) -> ?badarg([Ref, Index, Desired]).
 
 %% @doc Sets an atomic to `Desired' if it is `Expected', and returns `ok'; otherwise returns what it is.
--spec compare_exchange(atomics_ref(), Index :: pos_integer(), Expected :: integer(), Desired :: integer()) ->
+-spec compare_exchange(Ref :: atomics_ref(), Index :: pos_integer(), Expected :: integer(), Desired :: integer()) ->
           ok | integer().
 compare_exchange(#atomics{file = File, arity = Arity, signed = Signed} = Ref, Index, Expected, Desired)
   when ?is_index(Index, Arity), ?is_value(Expected, Signed), ?is_value(Desired, Signed) ->
@@ -167,7 +170,7 @@ compare_exchange(Ref, Index, Expected, Desired) -> ?badarg([Ref, Index, Expected
 
 %% @doc Describes an array: how many integers it has (`size'), the least and the greatest that they can be (`min',
 %% `max'), and the bytes that they take in the file and in memory (`memory').
--spec info(atomics_ref()) -> #{size := non_neg_integer(), max := integer(), min := integer(),
+-spec info(Ref :: atomics_ref()) -> #{size := non_neg_integer(), max := integer(), min := integer(),
                                memory := non_neg_integer()}.
 info(#atomics{file = File, arity = Arity, signed = Signed} = Ref) ->
     try emmap:info(File) of
