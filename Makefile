@@ -20,9 +20,14 @@ test:
 bench: all
 	@bench/run
 
-# What is to be published: the source, and the library for this platform; each tried out.
-package: all
+# What is to be published, into _packages: the library for this platform, and the package for Hex. Then builds projects
+# on them, with Swift and without.
+package:
+	@scripts/install-deps package
+	@QUIET=1 rebar3 compile
 	@scripts/package
+	@Tests/packages/run --packaged hex_package no_swift
 
 clean:
-	@rm -rf .build .build-asan .build-tsan _build priv/emmap.so erl_crash.dump rebar3.crashdump doc
+	@rm -rf .build .build-asan .build-tsan _build _packages priv/emmap.so priv/prebuilt doc erl_crash.dump \
+		rebar3.crashdump

@@ -11,9 +11,10 @@
 # ERL_INCLUDE_DIR is where erl_nif.h is, if it is not where the `erl` on the path has it.
 #
 # EMMAP_PREBUILT is an absolute path. Without it, libraries built elsewhere are looked for in priv/prebuilt, which
-# packages bring along. Each has its SHA-256 beside it:
-#   emmap-nif-2.16-x86_64-linux-gnu.so
-#   emmap-nif-2.16-x86_64-linux-gnu.so.sha256
+# packages bring along. A library's name has the version of emmap, that of the NIF interface, and the platform; beside
+# it is its SHA-256:
+#   emmap-0.1.0-nif-2.16-x86_64-linux-gnu.so
+#   emmap-0.1.0-nif-2.16-x86_64-linux-gnu.so.sha256
 set -eu
 cd "$(dirname "$0")"
 library=priv/emmap.so
@@ -46,6 +47,13 @@ platform() {
         io:put_chars(lists:join("-", [Machine | Wanted])), halt().'
 }
 
+# What a library for this platform is called, without its ending. With emmap's own version, so that one left over from
+# another version is not taken.
+library_name() {
+    version=$(sed -n 's/.*{vsn, "\([^"]*\)"}.*/\1/p' erlang/emmap.app.src)
+    printf 'emmap-%s-nif-%s-%s\n' "$version" "$nif_version" "$(platform)"
+}
+
 # install FILE: a temporary name and a rename, because a VM that has the old library mapped must keep it.
 install() {
     mkdir -p priv
@@ -66,7 +74,7 @@ sha256() {
 
 # use_prebuilt DIRECTORY WHY
 use_prebuilt() {
-    name=emmap-nif-$nif_version-$(platform)
+    name=$(library_name)
     prebuilt=$1/$name.so
     [ -f "$prebuilt" ] || fail "$2, and there is no library for this platform at $prebuilt." \
         "Install Swift 6.2 or later (https://www.swift.org/install), or build the library on a machine that has it" \
@@ -78,6 +86,11 @@ use_prebuilt() {
     [ "${found%% *}" = "$wanted" ] ||
         fail "$prebuilt is damaged: its SHA-256 is ${found%% *}, and $prebuilt.sha256 says $wanted."
     cmp -s "$prebuilt" "$library" || install "$prebuilt"
+    # For the next time, which may be without the variable: whoever compiles a project compiles its dependencies, too.
+    if [ "$1" != priv/prebuilt ]; then
+        mkdir -p priv/prebuilt
+        cp "$prebuilt" "$prebuilt.sha256" priv/prebuilt/
+    fi
 }
 
 # All that the library depends on, and the library itself, as one line.
@@ -148,9 +161,13 @@ docs() {
 case ${1:-} in
     clean) rm -rf .build "$library" ;;
     docs) docs ;;
-    name) printf 'emmap-nif-%s-%s\n' "$nif_version" "$(platform)" ;;
+    name) library_name ;;
     '')
         if [ -n "${EMMAP_PREBUILT:-}" ]; then
+            case $EMMAP_PREBUILT in
+                /*) ;;
+                *) fail "EMMAP_PREBUILT is '$EMMAP_PREBUILT'; it must be an absolute path." ;;
+            esac
             use_prebuilt "$EMMAP_PREBUILT" "EMMAP_PREBUILT is set"
         elif has_command swift; then
             build

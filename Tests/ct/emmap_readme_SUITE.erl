@@ -1,14 +1,19 @@
 %% Copyright 2026 the emmap authors. Licensed under the Apache License, Version 2.0.
 
-%% Runs everything that README.md shows, as it is printed there: the Erlang and Elixir blocks in fresh VMs, the
-%% installations in fresh projects. What stands behind `% =>' or `# =>' must be the value of that line.
+%% Runs what README.md shows, as it is printed there: the Erlang and Elixir blocks in fresh VMs, the installations in
+%% fresh projects. What stands behind `% =>' or `# =>' must be the value of that line.
+%%
+%% Of the commands, `make', `make package', the shells and what is to be typed on a machine without Swift are run by
+%% Tests/packages, and `make demo' by scripts/run-tests. `make test' is what runs all of these, so that no test can run
+%% it. `make bench' is not run: it takes minutes, and its figures mean nothing beside other tests.
 %%
 %% A comment before a block, <!-- kind -->, says what a block is that is not simply to be run.
 -module(emmap_readme_SUITE).
 
 -export([all/0, suite/0, init_per_suite/1, end_per_suite/1, init_per_testcase/2, end_per_testcase/2]).
 -export([every_block_is_of_a_known_kind/1, first_screen_has_commands_and_examples/1, make_targets_exist/1,
-         links_lead_to_files/1, erlang_blocks_do_as_printed/1, elixir_blocks_do_as_printed/1,
+         links_lead_to_files/1, erlang_blocks_do_as_printed/1, example_of_the_module_does_as_printed/1,
+         elixir_blocks_do_as_printed/1,
          wrong_value_in_a_block_is_found/1, rebar3_project_takes_a_git_dependency/1,
          rebar3_project_takes_a_checkout/1, mix_project_takes_a_git_dependency/1,
          mix_project_takes_a_directory/1]).
@@ -18,11 +23,12 @@
 -include_lib("common_test/include/ct.hrl").
 -include_lib("stdlib/include/assert.hrl").
 
--define(PLACEHOLDER, "https://example.org/emmap.git").
+-define(PLACEHOLDER, "https://github.com/emmap/emmap.git").
 
 all() ->
     [every_block_is_of_a_known_kind, first_screen_has_commands_and_examples, make_targets_exist, links_lead_to_files,
-     erlang_blocks_do_as_printed, elixir_blocks_do_as_printed, wrong_value_in_a_block_is_found,
+     erlang_blocks_do_as_printed, example_of_the_module_does_as_printed, elixir_blocks_do_as_printed,
+     wrong_value_in_a_block_is_found,
      rebar3_project_takes_a_git_dependency, rebar3_project_takes_a_checkout, mix_project_takes_a_git_dependency,
      mix_project_takes_a_directory].
 
@@ -47,7 +53,9 @@ end_per_testcase(_, Config) -> file:del_dir_r(?config(directory, Config)).
 every_block_is_of_a_known_kind(Config) ->
     Known = [{<<"erlang">>, run}, {<<"elixir">>, run}, {<<"sh">>, run}, {<<"text">>, run},
              {<<"erlang">>, <<"rebar.config">>}, {<<"elixir">>, <<"mix.exs">>},
-             {<<"sh">>, <<"in a rebar3 project">>}],
+             {<<"sh">>, <<"in a rebar3 project">>}, {<<"sh">>, <<"in a Mix project">>},
+             %% Tests/packages/no_swift
+             {<<"sh">>, <<"in a rebar3 project, without Swift">>}, {<<"sh">>, <<"in a Mix project, without Swift">>}],
     Kinds = [{Language, Kind} || {Language, Kind, _} <- ?config(blocks, Config)],
     ?assertEqual([], lists:usort(Kinds) -- Known),
     ?assertEqual([], Known -- Kinds),
@@ -64,7 +72,7 @@ first_screen_has_commands_and_examples(Config) ->
     ?assertEqual(5, length(lines(Erlang))),
     ?assertEqual(5, length(lines(Elixir))).
 
-%% The commands themselves are what is running this, or take too long here.
+%% That each target is run by somebody is said above.
 make_targets_exist(Config) ->
     {ok, Makefile} = file:read_file(filename:join(root(), "Makefile")),
     Commands = lists:append([lines(Text) || {<<"sh">>, run, Text} <- ?config(blocks, Config)]),
@@ -87,7 +95,15 @@ erlang_blocks_do_as_printed(Config) ->
     ?assert(length(Blocks) >= 3),
     lists:foreach(fun(Block) -> ?assertEqual({ok, []}, evaluate(Block, Config)) end, Blocks).
 
-%% What keeps the case above from holding good whatever the text says.
+%% What h(emmap) prints.
+example_of_the_module_does_as_printed(Config) ->
+    {ok, Source} = file:read_file(filename:join([root(), "erlang", "src", "emmap.erl"])),
+    {match, [Text]} = re:run(Source, "^%% ```\n(.*?)%% \'\'\'\n", [multiline, dotall, {capture, [1], binary}]),
+    Lines = [Line || <<"%% ", Line/binary>> <- lines(Text)],
+    ?assertEqual(3, length(Lines)),
+    ?assertEqual({ok, []}, evaluate(iolist_to_binary(lists:join("\n", Lines)), Config)).
+
+%% What keeps the cases above from holding good whatever the text says.
 wrong_value_in_a_block_is_found(Config) ->
     ?assertMatch({ok, [{<<"1 + 1.">>, 3, 2}]}, evaluate(<<"X = 1.\n1 + 1.  % => 3\nX.  % => 1\n">>, Config)),
     ?assertMatch({error, _}, evaluate(<<"{ok, 1} = {ok, 2}.\n">>, Config)),
@@ -185,7 +201,11 @@ mix_project_takes_a_directory(Config) ->
 mix_project(Deps, Environment, Config) ->
     Directory = ?config(directory, Config),
     Mix = program("mix"),
-    {0, _} = run(Directory, Mix, ["new", "shop"], Environment),
+    %% An account that has never used Mix, and nothing that tells Mix where rebar3 is.
+    Home = filename:join(Directory, "home"),
+    ok = file:make_dir(Home),
+    Account = [{"HOME", Home} | Environment],
+    {0, _} = run(Directory, Mix, ["new", "shop"], Account),
     Project = filename:join(Directory, "shop"),
     {ok, Old} = file:read_file(filename:join(Project, "mix.exs")),
     {match, [Empty]} = re:run(Old, "  defp deps do.*?\n  end\n", [dotall, {capture, first, binary}]),
@@ -194,10 +214,11 @@ mix_project(Deps, Environment, Config) ->
                  _ -> replace(Deps, <<?PLACEHOLDER>>, repository(Config))
              end,
     ok = file:write_file(filename:join(Project, "mix.exs"), replace(Old, Empty, Source)),
-    {0, _} = run(Project, Mix, ["deps.get"], Environment),
+    {0, _} = run(Project, "/bin/sh", ["-e", "-c", block(<<"in a Mix project">>, 1, Config)], Account),
+    {0, _} = run(Project, Mix, ["deps.get"], Account),
     [Example | _] = [Text || {<<"elixir">>, run, Text} <- ?config(blocks, Config)],
     Run = ["run", "-e", [Example, "\nIO.puts(:emmap.read_counter(counters, 0))"]],
-    {0, Output} = run(Project, Mix, Run, Environment),
+    {0, Output} = run(Project, Mix, Run, Account),
     ?assertEqual(<<"1">>, lists:last(lines(Output))).
 
 rebar3_project(Deps, Config) ->
@@ -219,7 +240,8 @@ counter_of(Project, Libraries) ->
 repository(Config) ->
     Repository = filename:join(?config(directory, Config), "repository"),
     ok = file:make_dir(Repository),
-    Script = "tar -C \"$1\" --exclude=./.git --exclude=./.build* --exclude=./_build --exclude='./priv/*.so' -cf - . "
+    Script = "tar -C \"$1\" --exclude=./.git --exclude=./.build* --exclude=./_build --exclude=./_packages "
+             "--exclude='./priv/[!.]*' -cf - . "
              "| tar -xf -; git init -q; git checkout -q -b main; git add -A; "
              "git -c user.name=x -c user.email=x@example.org commit -q -m x",
     {0, _} = run(Repository, "/bin/sh", ["-e", "-c", Script, "sh", root()], []),
@@ -270,12 +292,9 @@ program(Name) ->
 %% Runs a program in a directory, free of what the test runner has set for itself, and without a question to anybody.
 run(Directory, Program, Args, Environment) ->
     Clean = [{Name, false} || Name <- ["ERL_LIBS", "ERL_FLAGS", "ERL_AFLAGS", "REBAR_PROFILE", "MIX_ENV", "BINDIR",
-                                       "ROOTDIR", "EMU", "PROGNAME", "ERLANG_ROOT_DIR", "GIT_DIR"]],
-    Rebar3 = case os:find_executable("rebar3") of
-                 false -> [];
-                 Path -> [{"MIX_REBAR3", Path}]
-             end,
-    All = Clean ++ Rebar3 ++ [{"LC_ALL", "C.UTF-8"}, {"GIT_TERMINAL_PROMPT", "0"}]
+                                       "ROOTDIR", "EMU", "PROGNAME", "ERLANG_ROOT_DIR", "GIT_DIR",
+                                       "EMMAP_PREBUILT", "MIX_REBAR3", "MIX_HOME"]],
+    All = Clean ++ [{"LC_ALL", "C.UTF-8"}, {"GIT_TERMINAL_PROMPT", "0"}]
         ++ [{Name, unicode:characters_to_list(iolist_to_binary(Value))} || {Name, Value} <- Environment],
     Port = open_port({spawn_executable, Program},
                      [{args, [iolist_to_binary(Arg) || Arg <- Args]}, {cd, Directory}, {env, All}, binary, exit_status,

@@ -9,6 +9,8 @@ here=$WORK/$script
 mkdir -p "$here"
 cd "$here" || exit 1
 library=$(sh "$EMMAP/build.sh" name).so
+version=$(sed -n 's/.*{vsn, "\([^"]*\)"}.*/\1/p' "$EMMAP/erlang/emmap.app.src")
+package=$EMMAP/_packages/emmap_swift-$version.tar
 
 # check NAME COMMAND...: a test. What the command printed is shown if it fails.
 check() {
@@ -18,7 +20,7 @@ check() {
         printf 'ok %s\n' "$name"
     else
         printf 'FAILED %s\n' "$name"
-        sed 's/^/    /' "$here/log" | tail -n 60
+        { cat "$here/log" && echo; } | tail -n 60 | sed 's/^/    /'
         status=1
     fi
 }
@@ -46,7 +48,25 @@ fails() {
 # unpack DIRECTORY: the files of the package.
 unpack() {
     mkdir -p "$1"
-    tar xf "$EMMAP"/_packages/emmap-*.tar -O contents.tar.gz | tar xzf - -C "$1"
+    tar xf "$package" -O contents.tar.gz | tar xzf - -C "$1"
+}
+
+# readme_block KIND [FILE]: the block of README.md, or FILE, behind the comment <!-- KIND -->.
+readme_block() {
+    awk -v kind="<!-- $1 -->" '
+        $0 == kind { wanted = 1; next }
+        wanted && /^```/ { if (inside) exit; inside = 1; next }
+        inside' "$EMMAP/${2:-README.md}" >"$here/block"
+    cat "$here/block"
+    [ -s "$here/block" ]
+}
+
+# first_block LANGUAGE: the first block of README.md in that language.
+first_block() {
+    awk -v fence='```'"$1" '$0 == fence { inside = 1; next } inside && /^```/ { exit } inside' "$EMMAP/README.md" \
+        >"$here/block"
+    cat "$here/block"
+    [ -s "$here/block" ]
 }
 
 # without_swift: the search path for commands, less Swift. From a directory that has other commands, too, all others
