@@ -1,7 +1,7 @@
 %% Copyright 2026 the emmap authors. Licensed under the Apache License, Version 2.0.
 %%
 %% A table of records of a fixed size, changed in place. A deposit is one atomic addition, so the processes and programs
-%% that have the file open need no lock between them; it returns when it is on disk.
+%% that have the file open need no lock between them; it returns when it is on disk. After `make':
 %%
 %%     ERL_LIBS=_build/default/lib escript examples/accounts.erl /tmp/accounts add Anna
 %%     ERL_LIBS=_build/default/lib escript examples/accounts.erl /tmp/accounts deposit 0 250
@@ -56,13 +56,25 @@ all(Table) ->
     #{size := Size} = emmap:info(Table),
     [read(Table, Number) || Number <- lists:seq(0, Size div ?RECORD - 1)].
 
-main([File | Command]) ->
+main([File, "add", Name]) ->
+    with(File, fun(Table) -> io:format("~b~n", [add(Table, unicode:characters_to_binary(Name))]) end);
+main([File, "deposit", Number, Amount]) ->
+    with(File, fun(Table) ->
+        io:format("~b~n", [deposit(Table, list_to_integer(Number), list_to_integer(Amount))])
+    end);
+main([File, "list"]) ->
+    with(File, fun(Table) ->
+        case all(Table) of
+            [] -> io:format("no accounts yet~n");
+            Accounts -> [io:format("~ts ~b~n", [Name, Balance]) || {Name, Balance} <- Accounts]
+        end
+    end);
+main(_) ->
+    io:put_chars(standard_error, "usage: escript accounts.erl FILE add NAME | deposit NUMBER AMOUNT | list\n"),
+    halt(2).
+
+with(File, Fun) ->
     ok = io:setopts([{encoding, unicode}]),
     {ok, Table} = open(File),
-    case Command of
-        ["add", Name] -> io:format("~b~n", [add(Table, unicode:characters_to_binary(Name))]);
-        ["deposit", Number, Amount] ->
-            io:format("~b~n", [deposit(Table, list_to_integer(Number), list_to_integer(Amount))]);
-        ["list"] -> [io:format("~ts ~b~n", [Name, Balance]) || {Name, Balance} <- all(Table)]
-    end,
+    _ = Fun(Table),
     ok = close(Table).

@@ -14,6 +14,11 @@ defmodule Answer do
     :ok = :emmap.close(memory)
   end
 
+  def main(_) do
+    IO.puts(:stderr, "usage: elixir answer.exs FILE")
+    System.halt(2)
+  end
+
   defp answer(memory) do
     case :emmap.patomic_read(memory, @turn) do
       1 ->

@@ -1,7 +1,7 @@
 %% Copyright 2026 the emmap authors. Licensed under the Apache License, Version 2.0.
 %%
-%% Talks with another VM, the Elixir one of answer.exs, through shared memory: no sockets, no distribution. In two
-%% terminals, in any order:
+%% Talks with another VM, the Elixir one of answer.exs, through shared memory: no sockets, no distribution. After
+%% `make', in two terminals, in any order:
 %%
 %%     ERL_LIBS=_build/default/lib elixir examples/answer.exs /dev/shm/mailbox
 %%     ERL_LIBS=_build/default/lib escript examples/ask.erl /dev/shm/mailbox hello world
@@ -25,14 +25,17 @@
 -define(MESSAGES, 16).
 -define(TEXT, 24).
 
-main([File | Questions]) ->
+main([File | [_ | _] = Questions]) ->
     ok = io:setopts([{encoding, unicode}]),
     {ok, Memory} = emmap:open(File, 0, ?SIZE, [create, read, write, shared, fixed_size]),
     [io:format("~ts -> ~ts~n", [Question, ask(Memory, Question)]) || Question <- Questions],
     ok = emmap:patomic_write(Memory, ?TURN, 3),
     io:format("~b messages~n", [emmap:patomic_read(Memory, ?MESSAGES)]),
     ok = emmap:close(Memory),
-    ok = file:delete(File).
+    ok = file:delete(File);
+main(_) ->
+    io:put_chars(standard_error, "usage: escript ask.erl FILE QUESTION...\n"),
+    halt(2).
 
 ask(Memory, Question) ->
     Text = unicode:characters_to_binary(Question),

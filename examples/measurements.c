@@ -25,8 +25,12 @@ struct measurement {
 int main(int argc, char **argv) {
     static const char *units[] = {"C", "hPa", "%"};
     struct header header = {.magic = "MEAS", .version = 2, .count = 3};
-    FILE *file = argc == 2 ? fopen(argv[1], "wb") : NULL;
 
+    if (argc != 2) {
+        fputs("usage: measurements FILE\n", stderr);
+        return 2;
+    }
+    FILE *file = fopen(argv[1], "wb");
     if (!file || fwrite(&header, sizeof header, 1, file) != 1)
         return 1;
     for (uint32_t i = 0; i < header.count; i++) {

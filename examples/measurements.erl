@@ -1,6 +1,7 @@
 %% Copyright 2026 the emmap authors. Licensed under the Apache License, Version 2.0.
 %%
 %% Reads what the C program measurements.c wrote, as it lies in the file: each struct is one binary pattern.
+%% After `make', and what measurements.c says:
 %%
 %%     ERL_LIBS=_build/default/lib escript examples/measurements.erl /tmp/measurements.bin
 %%
@@ -19,14 +20,20 @@
 -define(HEADER, 12).
 -define(MEASUREMENT, 32).
 
--spec read(file:name_all()) -> [{Sensor :: byte(), float(), Unit :: binary(), Error :: integer(), Time :: integer()}].
+-spec read(file:name_all()) ->
+          {ok, [{Sensor :: byte(), float(), Unit :: binary(), Error :: integer(), Time :: integer()}]}
+        | {error, emmap:reason() | not_measurements}.
 read(File) ->
-    {ok, Map} = emmap:open(File, [read, shared]),
-    try
-        {ok, <<"MEAS", 2:16/little, _:16, Count:32/little>>} = emmap:pread(Map, 0, ?HEADER),
-        [measurement(Map, Number) || Number <- lists:seq(0, Count - 1)]
-    after
-        ok = emmap:close(Map)
+    case emmap:open(File, [read, shared]) of
+        {ok, Map} ->
+            try emmap:pread(Map, 0, ?HEADER) of
+                {ok, <<"MEAS", 2:16/little, _:16, Count:32/little>>} ->
+                    {ok, [measurement(Map, Number) || Number <- lists:seq(0, Count - 1)]};
+                _ -> {error, not_measurements}
+            after
+                ok = emmap:close(Map)
+            end;
+        Error -> Error
     end.
 
 measurement(Map, Number) ->
@@ -35,5 +42,23 @@ measurement(Map, Number) ->
     {Sensor, Value, hd(binary:split(Unit, <<0>>)), Error, Time}.
 
 main([File]) ->
-    [io:format("~b: sensor ~b: ~.1f ~s (~b)~n", [Time, Sensor, Value, Unit, Error])
-     || {Sensor, Value, Unit, Error, Time} <- read(File)].
+    case read(File) of
+        {ok, Measurements} ->
+            [io:format("~b: sensor ~b: ~.1f ~s (~b)~n", [Time, Sensor, Value, Unit, Error])
+             || {Sensor, Value, Unit, Error, Time} <- Measurements];
+        {error, Reason} ->
+            io:format(standard_error, "~ts: ~ts~n", [File, why(Reason, File)]),
+            halt(1)
+    end;
+main(_) ->
+    io:put_chars(standard_error, "usage: escript measurements.erl FILE\n"),
+    halt(2).
+
+%% What is wrong with a file that cannot be mapped.
+why(not_measurements, _) -> "not measurements of version 2";
+why(einval, File) ->
+    case filelib:file_size(File) of
+        0 -> "the file is empty, so there is nothing to map";
+        _ -> file:format_error(einval)
+    end;
+why(Reason, _) -> file:format_error(Reason).

@@ -1,7 +1,7 @@
 %% Copyright 2026 the emmap authors. Licensed under the Apache License, Version 2.0.
 %%
 %% Counts a word in a text of any size, larger than the heap that the searching process may have and larger than the
-%% memory that the VM may have: a `direct' binary is the file's own pages, of which nothing is on a heap.
+%% memory that the VM may have: a `direct' binary is the file's own pages, of which nothing is on a heap. After `make':
 %%
 %%     ERL_LIBS=_build/default/lib escript examples/search.erl TEXT WORD
 -module(search).
@@ -16,7 +16,7 @@
 
 %% How often Word is in the file, and how many bytes the file has. Runs in a process that is killed if its heap grows
 %% past 4 MB.
--spec count(file:name_all(), binary()) -> {non_neg_integer(), non_neg_integer()}.
+-spec count(file:name_all(), binary()) -> {non_neg_integer(), non_neg_integer()} | {error, emmap:reason()}.
 count(File, Word) ->
     Limit = #{size => ?MAX_HEAP, kill => true, error_logger => false},
     {Pid, Monitor} = spawn_opt(fun() -> exit({found, search(File, Word)}) end, [monitor, {max_heap_size, Limit}]),
@@ -26,7 +26,12 @@ count(File, Word) ->
     end.
 
 search(File, Word) ->
-    {ok, Map} = emmap:open(File, [read, shared, direct]),
+    case emmap:open(File, [read, shared, direct]) of
+        {ok, Map} -> search_map(Map, Word);
+        Error -> Error
+    end.
+
+search_map(Map, Word) ->
     ok = emmap:advise(Map, 0, 0, sequential),
     #{size := Size} = emmap:info(Map),
     {ok, Text} = emmap:pread(Map, 0, Size),
@@ -46,6 +51,22 @@ search(Text, Pattern, Length, From, Count) ->
             search(Text, Pattern, Length, Next, Count + length(Places))
     end.
 
-main([File, Word]) ->
-    {Count, Size} = count(File, unicode:characters_to_binary(Word)),
-    io:format("~b times in ~b bytes, by a VM of ~b MB~n", [Count, Size, erlang:memory(total) bsr 20]).
+main([File, [_ | _] = Word]) ->
+    case count(File, unicode:characters_to_binary(Word)) of
+        {error, Reason} ->
+            io:format(standard_error, "~ts: ~ts~n", [File, why(Reason, File)]),
+            halt(1);
+        {Count, Size} ->
+            io:format("~b times in ~b bytes, by a VM of ~b MB~n", [Count, Size, erlang:memory(total) bsr 20])
+    end;
+main(_) ->
+    io:put_chars(standard_error, "usage: escript search.erl TEXT WORD\n"),
+    halt(2).
+
+%% What is wrong with a file that cannot be mapped.
+why(einval, File) ->
+    case filelib:file_size(File) of
+        0 -> "the file is empty, so there is nothing to map";
+        _ -> file:format_error(einval)
+    end;
+why(Reason, _) -> file:format_error(Reason).

@@ -2,7 +2,7 @@
 %%
 %% Sends a mapped file over a socket in two ways: the whole of it by file:sendfile/5, as one would send a raw file, and
 %% a part of it as a `direct' binary, which the socket takes from the file's own pages. A second process receives both
-%% and compares digests.
+%% and compares digests. After `make':
 %%
 %%     ERL_LIBS=_build/default/lib escript examples/send.erl FILE
 -module(send).
@@ -11,7 +11,17 @@
 -export([main/1]).
 
 main([File]) ->
-    {ok, Map} = emmap:open(File, [read, shared, direct]),
+    case emmap:open(File, [read, shared, direct]) of
+        {ok, Map} -> send(Map);
+        {error, Reason} ->
+            io:format(standard_error, "~ts: ~ts~n", [File, why(Reason, File)]),
+            halt(1)
+    end;
+main(_) ->
+    io:put_chars(standard_error, "usage: escript send.erl FILE\n"),
+    halt(2).
+
+send(Map) ->
     #{size := Size} = emmap:info(Map),
     {Bytes, Digest} = transfer(fun(Socket) -> {ok, Size} = file:sendfile(Map, Socket, 0, 0, []) end),
     {ok, Whole} = emmap:pread(Map, 0, Size),
@@ -20,6 +30,14 @@ main([File]) ->
     {PartBytes, PartDigest} = transfer(fun(Socket) -> ok = gen_tcp:send(Socket, Part) end),
     io:format("a part: ~b bytes, ~s~n", [PartBytes, same(PartDigest, Part)]),
     ok = emmap:close(Map).
+
+%% What is wrong with a file that cannot be mapped.
+why(einval, File) ->
+    case filelib:file_size(File) of
+        0 -> "the file is empty, so there is nothing to map";
+        _ -> file:format_error(einval)
+    end;
+why(Reason, _) -> file:format_error(Reason).
 
 same(Digest, Bytes) ->
     case erlang:md5(Bytes) of

@@ -2,6 +2,7 @@
 %%
 %% Sequence numbers that survive whatever happens to the VM, `kill -9' included. A gen_server under a supervisor owns
 %% the file of counters; numbers are taken in the caller's own process, without a message, and none is given out twice.
+%% After `make':
 %%
 %%     ERL_LIBS=_build/default/lib escript examples/sequences.erl /tmp/sequences 5
 %%     ERL_LIBS=_build/default/lib escript examples/sequences.erl /tmp/sequences forever
@@ -52,7 +53,10 @@ terminate(_, Counters) ->
 
 main([File, Times]) ->
     {ok, _} = start_link(File, [orders, invoices]),
-    count(Times).
+    count(Times);
+main(_) ->
+    io:put_chars(standard_error, "usage: escript sequences.erl FILE TIMES | forever\n"),
+    halt(2).
 
 count("forever") ->
     print(),
