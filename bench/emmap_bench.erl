@@ -7,7 +7,7 @@
 %% inherits a heap. The cost of the loop is taken off.
 -module(emmap_bench).
 
--export([main/1, compare/1, set_up/1, sample/6]).
+-export([main/1, compare/1, peer/1, set_up/1, sample/6]).
 
 -include("emmap_bench.hrl").
 
@@ -28,6 +28,17 @@ main([Work, Output]) ->
 %% the old build may be that of another library with emmap's functions.
 -spec compare([string()]) -> ok.
 compare([Work, Old, New]) ->
+    {Rows, Results} = measure_both(Work, Old, New),
+    emmap_bench_report:print_comparison(Rows, Results).
+
+%% @doc Measures emmap against another library with its functions: `[WorkDirectory, OutputDirectory, ItsEbin, Ebin]'.
+-spec peer([string()]) -> ok.
+peer([Work, Output, Old, New]) ->
+    {ok, [{application, emmap, Details}]} = file:consult(filename:join(Old, "emmap.app")),
+    {Rows, Results} = measure_both(Work, Old, New),
+    emmap_bench_report:write_peer(Output, proplists:get_value(vsn, Details), Rows, Results).
+
+measure_both(Work, Old, New) ->
     Bench = filename:dirname(code:which(?MODULE)),
     Builds = [{Label, start(Ebin, Bench)} || {Label, Ebin} <- [{<<"old">>, Old}, {<<"new">>, New}]],
     [Loop | Every] = lists:last([call(Vm, set_up, [filename:join(Work, Label)]) || {Label, Vm} <- Builds]),
@@ -35,8 +46,8 @@ compare([Work, Old, New]) ->
     Rows = [Row || #row{name = Name} = Row <- Every, re:run(Name, Pattern, [{capture, none}]) =:= match],
     %% N stands for the machine: if it differs, the run is not worth much.
     Results = measure(Builds, [Loop | Rows], fun(#row{sides = Sides}) -> lists:seq(1, min(2, length(Sides))) end),
-    emmap_bench_report:print_comparison(Rows, Results),
-    lists:foreach(fun({_, Vm}) -> peer:stop(Vm) end, Builds).
+    lists:foreach(fun({_, Vm}) -> peer:stop(Vm) end, Builds),
+    {Rows, Results}.
 
 start(Ebin, Bench) ->
     %% Quiet: a row that fails is reported once, by measure/3.

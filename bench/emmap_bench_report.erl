@@ -3,7 +3,7 @@
 %% @doc Writes what the benchmark has found: a table in Markdown, and the bars of the chart for `chart.py'.
 -module(emmap_bench_report).
 
--export([write/3, print_comparison/2]).
+-export([write/3, write_peer/4, print_comparison/2]).
 
 -include("emmap_bench.hrl").
 
@@ -18,6 +18,23 @@ write(Directory, Rows, Results) ->
     ok = file:write_file(filename:join(Directory, "RESULTS.md"), unicode:characters_to_binary(Text)),
     ok = file:write_file(filename:join(Directory, "bars.tsv"), unicode:characters_to_binary(bars(Rows, Get))),
     io:put_chars(unicode:characters_to_list(iolist_to_binary(bounds(Rows, Get)))).
+
+%% @doc Writes PEER.md and bars.tsv into a directory: how emmap compares with version `Version' of another library.
+-spec write_peer(file:filename(), string(), [#row{}], #{tuple() => float()}) -> ok.
+write_peer(Directory, Version, Rows, Results) ->
+    Pairs = [{Row, Processes, Theirs, Ours} || #row{id = Id} = Row <- Rows, Processes <- [1, 2],
+                                               {Theirs, Ours} <- pair(Id, Processes, Results)],
+    [N | _] = [maps:get({<<"new">>, Id, 2, 1}, Results) || #row{id = Id} <- Rows],
+    Text = ["# Beside the C++ library\n\n"
+            "emmap ", Version, " (C++, -O3) and this one, each in a VM of its own, in turn, in one run. Made by "
+            "`bench/run --peer DIRECTORY`.\n\n", machine(N),
+            table([["row"], ["processes"], ["C++, ns"], ["emmap, ns"], ["emmap is faster by"]],
+                  [[Name, integer_to_list(Processes), ns(Theirs), ns(Ours), ratio(Theirs / Ours)]
+                   || {#row{name = Name}, Processes, Theirs, Ours} <- Pairs])],
+    Bars = [[Name, "\temmap ", Version, " (C++)\t", io_lib:format("~.4f", [Theirs / Ours]), $\n]
+            || {#row{name = Name}, 1, Theirs, Ours} <- Pairs],
+    ok = file:write_file(filename:join(Directory, "PEER.md"), unicode:characters_to_binary(Text)),
+    ok = file:write_file(filename:join(Directory, "bars.tsv"), unicode:characters_to_binary(Bars)).
 
 %% @doc Prints how two builds compare.
 -spec print_comparison([#row{}], #{tuple() => float()}) -> ok.
@@ -39,19 +56,20 @@ pair(Id, Processes, Results) ->
 %%% Parts of the page
 
 heading(Get) ->
+    ["# Benchmark results\n\n"
+     "Made by `make bench`. Medians of interleaved runs; nanoseconds per operation, without the cost of the loop. N is\n"
+     "a NIF in C that only decodes a handle and two integers: what any call costs. \"Unchecked NIF\" does the same as\n"
+     "the row without looking at anything but the types of its arguments.\n\n", machine(Get(atomic_add, 2, 1))].
+
+machine(N) ->
     {{Year, Month, Day}, _} = calendar:universal_time(),
-    [io_lib:format(
-         "# Benchmark results\n\n"
-         "Made by `make bench` on ~4..0b-~2..0b-~2..0b. Medians of interleaved runs; nanoseconds per operation,\n"
-         "without the cost of the loop. N is a NIF in C that only decodes a handle and two integers: what any call\n"
-         "costs. \"Unchecked NIF\" does the same as the row without looking at anything but the types of its\n"
-         "arguments.\n\n"
-         "- machine: ~ts, ~b cores in use, Linux ~ts; load average before the run: ~s\n"
-         "- Erlang/OTP ~ts (~s), Swift ~ts\n"
-         "- N: ~s ns\n\n",
-         [Year, Month, Day, processor(), erlang:system_info(schedulers_online), kernel(),
-          os:getenv("BENCH_LOAD", "?"), otp(),
-          erlang:system_info(emu_flavor), os:getenv("BENCH_SWIFT", "?"), ns(Get(atomic_add, 2, 1))])].
+    io_lib:format(
+        "- date: ~4..0b-~2..0b-~2..0b\n"
+        "- machine: ~ts, ~b cores in use, Linux ~ts; load average before the run: ~s\n"
+        "- Erlang/OTP ~ts (~s), Swift ~ts\n"
+        "- N: ~s ns\n\n",
+        [Year, Month, Day, processor(), erlang:system_info(schedulers_online), kernel(), os:getenv("BENCH_LOAD", "?"),
+         otp(), erlang:system_info(emu_flavor), os:getenv("BENCH_SWIFT", "?"), ns(N)]).
 
 processor() ->
     {ok, Text} = file:read_file("/proc/cpuinfo"),
