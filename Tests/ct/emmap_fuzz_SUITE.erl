@@ -29,5 +29,5 @@ fuzz(Config, Calls, Options) ->
     Seed = erlang:system_time(microsecond),
     Dir = filename:join(?config(priv_dir, Config), integer_to_list(Seed)),
     ct:pal("emmap_fuzz:run(~p, ~p, ~0p)", [Seed, Calls, Options]),
-    emmap_crash_SUITE:survives(fun() -> ok = emmap_fuzz:run(Seed, Calls, Options#{dir => Dir}) end,
+    emmap_vm:survives(fun() -> ok = emmap_fuzz:run(Seed, Calls, Options#{dir => Dir}) end,
                                #{args => ["+S", "4"], ignore => "XFSZ", limit => "-f 131072", seconds => 120}).

@@ -143,7 +143,7 @@ big_file(Dir) ->
 %% Runs what `Prepare' returns beside the ticking process, and compares with ticks while nothing goes on.
 measure(Prepare) ->
     Output =
-        emmap_crash_SUITE:survives(
+        emmap_vm:survives(
           fun() ->
                   Load = Prepare(),
                   erlang:garbage_collect(),

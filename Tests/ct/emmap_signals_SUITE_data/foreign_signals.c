@@ -56,4 +56,4 @@ static ErlNifFunc functions[] = {
     {"touch_own_truncated_mapping", 1, touch_own_truncated_mapping, 0},
 };
 
-ERL_NIF_INIT(emmap_crash_SUITE, functions, NULL, NULL, NULL, NULL)
+ERL_NIF_INIT(emmap_signals_SUITE, functions, NULL, NULL, NULL, NULL)

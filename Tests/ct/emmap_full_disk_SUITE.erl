@@ -1,0 +1,171 @@
+%% Copyright 2026 the emmap authors. Licensed under the Apache License, Version 2.0.
+
+%% Disks that have no room left: an error for the bytes concerned, and everything works again once there is room.
+-module(emmap_full_disk_SUITE).
+
+-export([suite/0, all/0, init_per_suite/1, end_per_suite/1, init_per_testcase/2, end_per_testcase/2]).
+-compile([export_all, nowarn_export_all]).
+-import(emmap_vm, [is_zero/1, survives/2, content/1, modes/0, raised/1]).
+
+-include_lib("common_test/include/ct.hrl").
+-include_lib("kernel/include/file.hrl").
+
+-define(PAGE, 4096).
+
+suite() -> [{timetrap, {minutes, 4}}].
+
+all() ->
+    [writing_a_hole_on_a_full_disk_is_enospc, reading_a_hole_on_a_full_disk_ends_nothing,
+     many_holes_on_a_full_disk_leave_the_rest_usable, growing_on_a_full_disk_is_enospc,
+     counters_on_a_full_disk_are_an_error].
+
+init_per_suite(Config) ->
+    Mount = "unshare -rm sh -c 'mount -t tmpfs -o size=64k tmpfs \"$0\" && echo mounted' \"" ++ ?config(priv_dir, Config)
+        ++ "\" 2>&1",
+    case string:trim(os:cmd(Mount)) of
+        "mounted" -> Config;
+        Why -> {skip, "no file system may be mounted here (unshare -rm, mount -t tmpfs): " ++ Why}
+    end.
+
+end_per_suite(_) -> ok.
+
+init_per_testcase(Case, Config) -> emmap_vm:directory(Case, Config).
+
+end_per_testcase(_, Config) -> emmap_vm:delete_directory(Config).
+
+%%% Full disks
+
+on_full_disk(Config, Fun) ->
+    Dir = ?config(dir, Config),
+    survives(fun() -> Fun(Dir) end, #{tmpfs => {Dir, "128k"}}).
+
+%% Takes all space that is left; returns how to give it back.
+fill(Dir) ->
+    Name = filename:join(Dir, "filler"),
+    {ok, File} = file:open(Name, [append, raw]),
+    fill_up(File),
+    ok = file:close(File),
+    fun() -> ok = file:delete(Name) end.
+
+fill_up(File) ->
+    case file:write(File, binary:copy(<<"f">>, 1024)) of
+        ok -> fill_up(File);
+        {error, enospc} -> ok
+    end.
+
+writing_a_hole_on_a_full_disk_is_enospc(Config) ->
+    on_full_disk(
+      Config,
+      fun(Dir) ->
+              [begin
+                   Name = filename:join(Dir, "sparse"),
+                   Size = 64 * ?PAGE,
+                   {ok, File} = emmap:open(Name, [create, read, write, shared, {size, Size} | Mode]),
+                   ok = emmap:pwrite(File, 2 * ?PAGE, <<"kept">>),
+                   Free = fill(Dir),
+                   {error, enospc} = emmap:pwrite(File, 10 * ?PAGE, <<"lost">>),
+                   {error, enospc} = emmap:pwrite(File, 2 * ?PAGE, binary:copy(<<"x">>, 2 * ?PAGE)),
+                   enospc = raised(fun() -> emmap:patomic(File, 20 * ?PAGE, add, 1) end),
+                   enospc = raised(fun() -> emmap:patomic_write(File, 21 * ?PAGE, 1) end),
+                   enospc = raised(fun() -> emmap:patomic_cas(File, 22 * ?PAGE, 0, 1) end),
+                   {error, enospc} = emmap:pread(File, 10 * ?PAGE, 4),
+                   %% All else is as it was.
+                   ok = emmap:pwrite(File, 2 * ?PAGE, <<"kept">>),
+                   {ok, <<"kept">>} = emmap:pread(File, 2 * ?PAGE, 4),
+                   0 = emmap:patomic(File, 2 * ?PAGE + 8, xchg, 7) band 0,
+                   #{faulted := {_, _}} = emmap:info(File),
+                   Free(),
+                   {ok, Size} = emmap:remap(File),
+                   #{faulted := false} = emmap:info(File),
+                   ok = emmap:pwrite(File, 10 * ?PAGE, <<"found">>),
+                   0 = emmap:patomic(File, 20 * ?PAGE, add, 1),
+                   1 = emmap:patomic_read(File, 20 * ?PAGE),
+                   ok = emmap:close(File),
+                   {ok, <<_:(2 * ?PAGE)/binary, "kept", _:32, 7:64/native, _:(8 * ?PAGE - 16)/binary, "found", _/binary>>} =
+                       file:read_file(Name),
+                   ok = file:delete(Name)
+               end || Mode <- modes()]
+      end).
+
+reading_a_hole_on_a_full_disk_ends_nothing(Config) ->
+    on_full_disk(
+      Config,
+      fun(Dir) ->
+              Name = filename:join(Dir, "sparse"),
+              [begin
+                   {ok, File} = emmap:open(Name, [create, read, write, shared, {size, 64 * ?PAGE} | Mode]),
+                   Free = fill(Dir),
+                   %% Zeroes are what the file holds; a file system that cannot even give those says so.
+                   case emmap:pread(File, 0, 64 * ?PAGE) of
+                       {ok, Zeroes} -> true = is_zero(Zeroes);
+                       {error, enospc} -> ok
+                   end,
+                   case emmap:read_line(File) of
+                       {ok, Line} -> true = is_zero(Line);
+                       {error, enospc} -> ok
+                   end,
+                   ok = emmap:close(File),
+                   Free(),
+                   ok = file:delete(Name)
+               end || Mode <- modes()]
+      end).
+
+many_holes_on_a_full_disk_leave_the_rest_usable(Config) ->
+    on_full_disk(
+      Config,
+      fun(Dir) ->
+              Name = filename:join(Dir, "sparse"),
+              {ok, File} = emmap:open(Name, [create, read, write, shared, {size, 256 * ?PAGE}]),
+              Kept = lists:seq(0, 252, 12),
+              [ok = emmap:pwrite(File, Page * ?PAGE, <<"kept">>) || Page <- Kept],
+              Free = fill(Dir),
+              [begin
+                   {error, enospc} = emmap:pwrite(File, (Page + 2) * ?PAGE, <<"lost">>),
+                   [{_, {ok, <<"kept">>}} = {Other, emmap:pread(File, Other * ?PAGE, 4)} || Other <- Kept],
+                   [{_, ok} = {Other, emmap:pwrite(File, Other * ?PAGE, <<"kept">>)} || Other <- Kept]
+               end || Page <- Kept],
+              Free(),
+              {ok, _} = emmap:remap(File),
+              [{ok, <<"kept">>} = emmap:pread(File, Page * ?PAGE, 4) || Page <- Kept]
+      end).
+
+growing_on_a_full_disk_is_enospc(Config) ->
+    on_full_disk(
+      Config,
+      fun(Dir) ->
+              [begin
+                   Name = filename:join(Dir, "growing"),
+                   {ok, File} = emmap:open(Name, [create, write, shared, {size, ?PAGE} | Mode]),
+                   ok = emmap:pwrite(File, 0, content(1)),
+                   Free = fill(Dir),
+                   {error, enospc} = emmap:pwrite(File, ?PAGE, content(40)),
+                   {error, enospc} = emmap:pwrite(File, ?PAGE - 10, content(40)),
+                   #{size := ?PAGE} = emmap:info(File),
+                   {ok, #file_info{size = ?PAGE}} = file:read_file_info(Name),
+                   {error, enospc} = emmap:allocate(File, 0, 60 * ?PAGE),
+                   %% Of the write that began inside, that part may have landed.
+                   Before = binary:part(content(1), 0, ?PAGE - 10),
+                   {ok, Before} = emmap:pread(File, 0, ?PAGE - 10),
+                   Free(),
+                   ok = emmap:pwrite(File, 0, content(5)),
+                   ok = emmap:close(File),
+                   Longer = content(5),
+                   {ok, Longer} = file:read_file(Name),
+                   ok = file:delete(Name)
+               end || Mode <- modes()]
+      end).
+
+counters_on_a_full_disk_are_an_error(Config) ->
+    on_full_disk(
+      Config,
+      fun(Dir) ->
+              Name = filename:join(Dir, "counters"),
+              Free = fill(Dir),
+              {enospc, Name} = raised(fun() -> emmap:open_counters(Name, 1000) end),
+              Free(),
+              Counters = emmap:open_counters(Name, 1000),
+              _ = fill(Dir),
+              %% Their space was set aside.
+              [0 = emmap:inc_counter(Counters, N) || N <- lists:seq(0, 999)],
+              ok = emmap:close_counters(Counters)
+      end).

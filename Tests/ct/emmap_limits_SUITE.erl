@@ -1,0 +1,245 @@
+%% Copyright 2026 the emmap authors. Licensed under the Apache License, Version 2.0.
+
+%% Where the machine has no more to give: an error, nothing leaked, and everything works again afterwards.
+-module(emmap_limits_SUITE).
+
+-export([suite/0, all/0, init_per_testcase/2, end_per_testcase/2]).
+-compile([export_all, nowarn_export_all]).
+-import(emmap_vm, [survives/1, survives/2, new_file/2, cut/2, modes/0, raised/1, mappings/0, descriptors/0,
+                   eventually/1]).
+
+-include_lib("common_test/include/ct.hrl").
+-include_lib("kernel/include/file.hrl").
+
+-define(PAGE, 4096).
+
+suite() -> [{timetrap, {minutes, 4}}].
+
+all() ->
+    [special_files_are_answered_at_once, out_of_descriptors_is_emfile, out_of_address_space_is_enomem,
+     too_many_mappings_is_enomem, a_fault_with_too_many_mappings_ends_nothing, past_the_file_size_limit_is_efbig,
+     failed_opens_leak_nothing].
+
+init_per_testcase(Case, Config) -> emmap_vm:directory(Case, Config).
+
+end_per_testcase(_, Config) -> emmap_vm:delete_directory(Config).
+
+%%% Limits of the machine
+
+%% One dirty IO thread: a call that waited would have all others wait.
+special_files_are_answered_at_once(Config) ->
+    Dir = ?config(dir, Config),
+    survives(
+      fun() ->
+              Fifo = filename:join(Dir, "fifo"),
+              _ = os:cmd("mkfifo '" ++ Fifo ++ "'"),
+              %% A path of a socket is short; the directory is entered for it.
+              ok = file:set_cwd(Dir),
+              {ok, Listener} = gen_tcp:listen(0, [{ifaddr, {local, "socket"}}]),
+              Options = [[], [write], [write, shared], [write, shared, create], [write, shared, create, {size, 4096}],
+                         [write, truncate, shared], [write, shared, fit, {size, 4096}]],
+              [begin
+                   case Kind of
+                       eisdir -> {Name, {error, eisdir}} = {Name, emmap:open(Name, Extra)};
+                       _ -> refused_or_device(Kind, emmap:open(Name, Extra))
+                   end,
+                   refused_or_device(Kind, emmap:open(Name, 0, 4096, Extra))
+               end || {Kind, Name} <- [{eisdir, Dir}, {eisdir, "/"}, {fifo, Fifo}, {socket, "socket"},
+                                       {device, "/dev/null"}, {device, "/dev/zero"}, {device, "/dev/full"},
+                                       {device, "/dev/tty"}, {device, "/dev/random"}, {other, "/proc/self/status"},
+                                       {other, "/proc/self/environ"}],
+                      Extra <- Options],
+              ok = gen_tcp:close(Listener),
+              {ok, _} = emmap:open(new_file(Dir, 1), [])
+      end, #{args => ["+S", "1", "+SDio", "1"], seconds => 30}).
+
+refused_or_device(_, {error, Reason}) when is_atom(Reason) -> ok;
+%% The system maps some devices.
+refused_or_device(device, {ok, File}) -> ok = emmap:close(File).
+
+%% Opens until an error comes; returns the handles and the error.
+open_all(Open, Done) ->
+    case Open() of
+        {ok, File} -> open_all(Open, [File | Done]);
+        {error, Reason} -> {Done, Reason}
+    end.
+
+out_of_descriptors_is_emfile(Config) ->
+    Dir = ?config(dir, Config),
+    survives(
+      fun() ->
+              Name = new_file(Dir, 1),
+              Open = fun() -> emmap:open(Name, [write, shared, create]) end,
+              {Before, Maps} = {descriptors(), mappings()},
+              [begin
+                   {Handles, emfile} = open_all(Open, []),
+                   %% What is open goes on working.
+                   [{ok, <<"A">>} = emmap:pread(File, 0, 1) || File <- Handles],
+                   {emfile, _} = raised(fun() -> emmap:open_counters(filename:join(Dir, "counters"), 10) end),
+                   [ok = emmap:close(File) || File <- Handles],
+                   Before = descriptors()
+               end || _ <- lists:seq(1, 3)],
+              %% Handles that nobody closed.
+              {Pid, Reference} = spawn_monitor(fun() -> {_, emfile} = open_all(Open, []) end),
+              receive {'DOWN', Reference, process, Pid, Why} -> {_, normal} = {Why, Why} end,
+              eventually(fun() -> case Open() of {ok, File} -> ok =:= emmap:close(File); Error -> Error end end),
+              eventually(fun() -> erlang:garbage_collect(), descriptors() =< Before end),
+              eventually(fun() -> erlang:garbage_collect(), mappings() =< Maps + 50 end)
+      end, #{limit => "-n 256"}).
+
+out_of_address_space_is_enomem(Config) ->
+    Dir = ?config(dir, Config),
+    survives(
+      fun() ->
+              Name = new_file(Dir, 1),
+              cut(Name, 4 bsl 30),
+              Before = descriptors(),
+              [begin
+                   {Pid, Reference} =
+                       spawn_monitor(
+                         fun() ->
+                                 {Handles, enomem} = open_all(fun() -> emmap:open(Name, [write, shared | Mode]) end, []),
+                                 true = Handles =/= [],
+                                 [ok = emmap:pwrite(File, 1 bsl 30, <<"x">>) || File <- Handles],
+                                 {error, enomem} = emmap:open(Name, []),
+                                 {error, enomem} = emmap:open("", [anon, write, {size, 64 bsl 30}]),
+                                 {error, enomem} = emmap:resize(hd(Handles), 64 bsl 30),
+                                 #{size := Size} = emmap:info(hd(Handles)),
+                                 Size = 4 bsl 30,
+                                 [ok = emmap:close(File) || File <- Handles]
+                         end),
+                   receive {'DOWN', Reference, process, Pid, Why} -> {_, normal} = {Why, Why} end,
+                   %% What the process had is collected soon after it.
+                   eventually(fun() -> opens_in_passing(Name) end),
+                   eventually(fun() -> descriptors() =< Before end)
+               end || Mode <- modes() ++ modes()],
+              {ok, #file_info{size = Size}} = file:read_file_info(Name),
+              Size = 4 bsl 30
+      end, #{limit => "-v 20000000"}).
+
+opens_in_passing(Name) ->
+    {Pid, Reference} = spawn_monitor(fun() -> exit(element(1, emmap:open(Name, []))) end),
+    receive {'DOWN', Reference, process, Pid, Why} -> Why =:= ok end.
+
+%% Shared anonymous mappings never merge with their neighbours, and need no descriptor.
+open_anonymous() -> emmap:open("", [anon, shared, write, {size, ?PAGE}]).
+
+too_many_mappings_is_enomem(Config) ->
+    Dir = ?config(dir, Config),
+    with_all_mappings(
+      fun(Handles) ->
+              {error, enomem} = open_anonymous(),
+              [begin
+                   ok = emmap:pwrite(File, 0, <<"x">>),
+                   {ok, <<"x">>} = emmap:pread(File, 0, 1)
+               end || File <- lists:sublist(Handles, 100)],
+              [ok = emmap:close(File) || File <- lists:sublist(Handles, 100)]
+      end,
+      fun() ->
+              {ok, File} = emmap:open(new_file(Dir, 1), []),
+              {ok, <<"A">>} = emmap:pread(File, 0, 1)
+      end).
+
+%% Replacing a page splits a mapping in three.
+a_fault_with_too_many_mappings_ends_nothing(Config) ->
+    Dir = ?config(dir, Config),
+    Name = new_file(Dir, 10),
+    with_all_mappings(
+      fun(_) -> ok end,
+      fun() ->
+              {ok, File} = emmap:open(Name, [write, shared]),
+              {ok, Direct} = emmap:open(Name, [direct]),
+              {ok, Bytes} = emmap:pread(Direct, 0, 10 * ?PAGE),
+              {ok, Raw} = file:open(Name, [read, write, raw]),
+              {ok, _} = file:position(Raw, 5 * ?PAGE),
+              {_, enomem} = All = open_all(fun open_anonymous/0, []),
+              ok = file:truncate(Raw),
+              {error, truncated} = emmap:pwrite(File, 7 * ?PAGE, <<"x">>),
+              {error, truncated} = emmap:pread(File, 7 * ?PAGE, 1),
+              0 = binary:at(Bytes, 7 * ?PAGE),
+              {Handles, enomem} = All,
+              [ok = emmap:close(Other) || Other <- Handles],
+              {ok, _} = file:position(Raw, 10 * ?PAGE),
+              ok = file:truncate(Raw),
+              {Pid, Reference} = spawn_monitor(fun() -> {ok, _} = emmap:remap(File) end),
+              receive {'DOWN', Reference, process, Pid, normal} -> ok end
+      end).
+
+with_all_mappings(Then, Afterwards) ->
+    case file:read_file("/proc/sys/vm/max_map_count") of
+        {ok, Text} ->
+            case binary_to_integer(string:trim(Text)) of
+                Count when Count =< 200000 ->
+                    survives(
+                      fun() ->
+                              Before = mappings(),
+                              {Pid, Reference} =
+                                  spawn_monitor(fun() ->
+                                                        {Handles, enomem} = open_all(fun open_anonymous/0, []),
+                                                        true = length(Handles) > Count div 2,
+                                                        Then(Handles)
+                                                end),
+                              receive {'DOWN', Reference, process, Pid, Why} -> {_, normal} = {Why, Why} end,
+                              eventually(fun() -> mappings() =< Before + 50 end),
+                              Afterwards()
+                      end);
+                Count -> {skip, lists:flatten(io_lib:format("vm.max_map_count is ~b: too many to use up", [Count]))}
+            end;
+        {error, Why} -> {skip, lists:flatten(io_lib:format("vm.max_map_count cannot be read: ~p", [Why]))}
+    end.
+
+%% SIGXFSZ would end the VM if nobody ignored it.
+past_the_file_size_limit_is_efbig(Config) ->
+    Dir = ?config(dir, Config),
+    survives(
+      fun() ->
+              Limit = 1 bsl 20,
+              %% Not before the VM runs: its own start makes larger files, where code is mapped twice.
+              "" = os:cmd(lists:concat(["prlimit --pid ", os:getpid(), " --fsize=", Limit])),
+              [begin
+                   Name = new_file(Dir, 1),
+                   {ok, File} = emmap:open(Name, [read, write, shared | Mode]),
+                   {error, efbig} = emmap:resize(File, Limit + 1),
+                   {error, efbig} = emmap:pwrite(File, Limit, <<"x">>),
+                   {ok, _} = emmap:position(File, 2 * Limit),
+                   {error, efbig} = emmap:write(File, <<"x">>),
+                   {error, efbig} = emmap:truncate(File),
+                   #{size := ?PAGE} = emmap:info(File),
+                   {ok, #file_info{size = ?PAGE}} = file:read_file_info(Name),
+                   %% As with write(2), what has landed up to the limit is there.
+                   {error, efbig} = emmap:pwrite(File, Limit - 10, binary:copy(<<"x">>, 20)),
+                   #{size := Limit} = emmap:info(File),
+                   {ok, #file_info{size = Limit}} = file:read_file_info(Name),
+                   {ok, <<"xxxxxxxxxx">>} = emmap:pread(File, Limit - 10, 20),
+                   ok = emmap:close(File),
+                   New = filename:join(Dir, "new"),
+                   {error, efbig} = emmap:open(New, [create, write, shared, {size, 2 * Limit} | Mode]),
+                   {error, enoent} = file:read_file_info(New),
+                   {efbig, New} = raised(fun() -> emmap:open_counters(New, Limit) end),
+                   {error, enoent} = file:read_file_info(New)
+               end || Mode <- modes()]
+      end).
+
+failed_opens_leak_nothing(Config) ->
+    Dir = ?config(dir, Config),
+    survives(
+      fun() ->
+              Name = new_file(Dir, 1),
+              Fail = fun() ->
+                             {error, enoent} = emmap:open(filename:join(Dir, "none"), []),
+                             {error, too_short} = emmap:open(Name, 0, 2 * ?PAGE, []),
+                             {error, too_short} = emmap:open(Name, 2 * ?PAGE, 0, []),
+                             {error, eisdir} = emmap:open(Dir, []),
+                             {error, eopnotsupp} = emmap:open(Name, [shared_validate, sync]),
+                             {error, _} = emmap:open(Name, [{address, 16#400000}, fixed, {size, 1 bsl 50}]),
+                             {error, _} = emmap:open("/dev/null", 0, 1 bsl 50, []),
+                             {error, _} = emmap:open(filename:join(Dir, "new"), [create, write]),
+                             {error, _} = emmap:open("", [anon, {size, 1 bsl 60}])
+                     end,
+              Fail(),
+              ok = file:write_file(filename:join(Dir, "x"), <<>>),
+              {Maps, Descriptors} = {mappings(), descriptors()},
+              [Fail() || _ <- lists:seq(1, 1000)],
+              Descriptors = descriptors(),
+              true = mappings() < Maps + 50
+      end).

@@ -1,0 +1,163 @@
+%% Copyright 2026 the emmap authors. Licensed under the Apache License, Version 2.0.
+
+%% Runs functions in VMs of their own, where a bug may end the VM and not the suite, and makes what those functions
+%% work on.
+-module(emmap_vm).
+
+-export([in_vm/2, survives/1, survives/2, child/0]).
+-export([directory/2, delete_directory/1, content/1, is_content/1, is_zero/1, new_file/2, cut/2]).
+-export([modes/0, raised/1, mappings/0, descriptors/0, while/2, eventually/1]).
+
+-include_lib("common_test/include/ct.hrl").
+
+-define(PAGE, 4096).
+
+%%% A VM of its own
+
+%% Runs a function in a new VM and returns how that ended: 0 if the function returned, 1 if it raised, 128 + N after
+%% signal N, `timeout' if it had to be killed. Options:
+%%   args      of erl, such as ["+S", "1"]
+%%   limit     of ulimit(1), such as "-n 64"
+%%   ignore    a signal, such as "XFSZ"
+%%   tmpfs     {Directory, Size}: a file system of that size, which only this VM sees
+%%   seconds   that it may take
+in_vm(Fun, Options) ->
+    Erl = filename:join([code:root_dir(), "bin", "erl"]),
+    Paths = lists:usort([filename:dirname(File) || Module <- [emmap, ?MODULE], File <- [code:which(Module)],
+                                                   is_list(File), File =/= []]
+                        ++ [filename:join(Lib, "ebin") || Lib <- [code:lib_dir(emmap)], is_list(Lib)]),
+    Vm = [Erl, "-noshell", "-noinput"] ++ lists:append([["-pa", Path] || Path <- Paths])
+        ++ maps:get(args, Options, []) ++ ["-eval", "spawn(emmap_vm, child, [])."],
+    Limits = lists:append([["trap '' ", maps:get(ignore, Options), "; "] || is_map_key(ignore, Options)]
+                          ++ [["ulimit ", maps:get(limit, Options), " && "] || is_map_key(limit, Options)]),
+    {Executable, Args} =
+        case Options of
+            #{tmpfs := {Dir, Size}} ->
+                {os:find_executable("unshare"),
+                 ["-rm", "sh", "-c", lists:append(["mount -t tmpfs -o size=", Size, " tmpfs \"$0\" && " | Limits])
+                  ++ "exec \"$@\"", Dir | Vm]};
+            #{} -> {"/bin/sh", ["-c", lists:append(Limits) ++ "exec \"$0\" \"$@\"" | Vm]}
+        end,
+    Child = binary_to_list(base64:encode(term_to_binary(Fun))),
+    Port = open_port({spawn_executable, Executable},
+                     [{args, Args}, {env, [{"EMMAP_CHILD", Child}, {"ERL_CRASH_DUMP_SECONDS", "0"}]},
+                      binary, exit_status, stderr_to_stdout, hide]),
+    {os_pid, Pid} = erlang:port_info(Port, os_pid),
+    Timer = erlang:send_after(1000 * maps:get(seconds, Options, 60), self(), {Port, too_long}),
+    Result = outcome(Port, Pid, []),
+    _ = erlang:cancel_timer(Timer),
+    Result.
+
+outcome(Port, Pid, Output) ->
+    receive
+        {Port, {data, Data}} -> outcome(Port, Pid, [Output, Data]);
+        {Port, {exit_status, Status}} -> {Status, iolist_to_binary(Output)};
+        {Port, too_long} ->
+            _ = os:cmd("kill -KILL " ++ integer_to_list(Pid)),
+            receive {Port, {exit_status, _}} -> ok end,
+            {timeout, iolist_to_binary(Output)}
+    end.
+
+%% The other end of in_vm/2.
+child() ->
+    Fun = binary_to_term(base64:decode(os:getenv("EMMAP_CHILD"))),
+    %% Where descriptors are out, nothing more can be loaded.
+    [{module, _} = code:ensure_loaded(Module)
+     || Module <- [emmap, emmap_counters, emmap_error, erl_error, erl_pp, io_lib_pretty, otp_internal]],
+    try Fun() of
+        _ -> halt(0)
+    catch
+        Class:Reason:Stack ->
+            try io:format("~ts~n", [erl_error:format_exception(Class, Reason, Stack)])
+            catch _:_ -> io:format("~p ~p~n", [Class, Reason])
+            end,
+            halt(1)
+    end.
+
+survives(Fun, Options) ->
+    case in_vm(Fun, Options) of
+        {0, Output} -> ct:log("~ts", [Output]), Output;
+        {Status, Output} ->
+            ct:log("~ts", [Output]),
+            ct:fail({vm_ended, Status, Output})
+    end.
+
+survives(Fun) -> survives(Fun, #{}).
+
+%%% Files
+
+%% Gives a case an empty directory of its own, as `dir'.
+directory(Case, Config) ->
+    Dir = filename:join(?config(priv_dir, Config), Case),
+    ok = filelib:ensure_path(Dir),
+    [{dir, Dir} | Config].
+
+delete_directory(Config) -> file:del_dir_r(?config(dir, Config)).
+
+%% Lines of 63 letters and a newline: what is read must be made of these bytes.
+content(Pages) -> binary:copy(<<(binary:copy(<<"A">>, 63))/binary, $\n>>, Pages * ?PAGE div 64).
+
+new_file(Dir, Pages) ->
+    Name = filename:join(Dir, integer_to_list(erlang:unique_integer([positive]))),
+    ok = file:write_file(Name, content(Pages)),
+    Name.
+
+cut(Name, Size) ->
+    {ok, File} = file:open(Name, [read, write, raw]),
+    {ok, Size} = file:position(File, Size),
+    ok = file:truncate(File),
+    ok = file:close(File).
+
+modes() -> [[Lock | Copy] || Lock <- [lock, nolock], Copy <- [[], [direct]]].
+
+%% What a function raises.
+raised(Fun) ->
+    try Fun() of
+        Result -> {returned, Result}
+    catch
+        error:Reason -> Reason
+    end.
+
+count_lines(File) ->
+    {ok, Text} = file:read_file(File),
+    length(binary:matches(Text, <<"\n">>)).
+
+mappings() -> count_lines("/proc/self/maps").
+
+descriptors() ->
+    {ok, Names} = file:list_dir("/proc/self/fd"),
+    length(Names).
+
+%% Runs the function in processes until the other one returns. Each is called again and again with what it returned.
+while(Workers, Main) ->
+    Stop = atomics:new(1, []),
+    Running = [spawn_monitor(fun() -> repeat(Stop, Worker, 0) end) || Worker <- Workers],
+    Result = Main(),
+    atomics:put(Stop, 1, 1),
+    [receive {'DOWN', Reference, process, Pid, Why} -> normal = Why end || {Pid, Reference} <- Running],
+    Result.
+
+repeat(Stop, Worker, Times) ->
+    case atomics:get(Stop, 1) of
+        %% At least once: a busy machine may not have let it run before.
+        1 when Times > 0 -> ok;
+        _ -> Worker(), repeat(Stop, Worker, Times + 1)
+    end.
+
+%% Waits for what happens soon but not at a moment that anybody is told.
+eventually(Condition) -> eventually(Condition, erlang:monotonic_time(second) + 20).
+
+eventually(Condition, Deadline) ->
+    case Condition() of
+        true -> ok;
+        Other ->
+            case erlang:monotonic_time(second) > Deadline of
+                true -> error({never, Other});
+                false -> erlang:yield(), eventually(Condition, Deadline)
+            end
+    end.
+
+%% Whether all bytes are of the content, or zeroes that have come when a file was cut and grew again.
+is_content(Bytes) -> << <<B>> || <<B>> <= Bytes, B =/= $A, B =/= $\n, B =/= 0 >> =:= <<>>.
+
+is_zero(Bytes) -> Bytes =:= <<0:(bit_size(Bytes))>>.
