@@ -20,11 +20,9 @@ all() ->
      counters_on_a_full_disk_are_an_error].
 
 init_per_suite(Config) ->
-    Mount = "unshare -rm sh -c 'mount -t tmpfs -o size=64k tmpfs \"$0\" && echo mounted' \"" ++ ?config(priv_dir, Config)
-        ++ "\" 2>&1",
-    case string:trim(os:cmd(Mount)) of
-        "mounted" -> Config;
-        Why -> {skip, "no file system may be mounted here (unshare -rm, mount -t tmpfs): " ++ Why}
+    case emmap_vm:may_mount(?config(priv_dir, Config)) of
+        true -> Config;
+        Why -> {skip, Why}
     end.
 
 end_per_suite(_) -> ok.

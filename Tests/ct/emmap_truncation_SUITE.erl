@@ -6,7 +6,7 @@
 -export([suite/0, all/0, init_per_testcase/2, end_per_testcase/2]).
 -compile([export_all, nowarn_export_all]).
 -import(emmap_vm, [survives/1, survives/2, content/1, is_content/1, new_file/2, cut/2, modes/0, raised/1, mappings/0,
-                   descriptors/0, while/2, eventually/1]).
+                   descriptors/0, status_kb/1, while/2, eventually/1]).
 
 -include_lib("common_test/include/ct.hrl").
 
@@ -15,7 +15,8 @@
 suite() -> [{timetrap, {minutes, 4}}].
 
 all() ->
-    [a_file_cut_to_nothing_is_an_error, a_file_cut_inside_a_page_keeps_the_rest,
+    [a_file_cut_to_nothing_is_an_error, counters_of_a_cut_file_raise_truncated,
+     no_reader_gets_zeroes_while_an_append_heals, a_file_cut_inside_a_page_keeps_the_rest,
      lines_before_the_cut_can_be_read_after_a_fault, a_window_of_a_file_that_was_cut_is_an_error,
      cutting_races_with_readers_writers_and_atomics, a_thousand_files_cut_in_a_row,
      half_a_gigabyte_cut_while_it_is_read, a_direct_binary_of_a_cut_file_ends_in_zeroes,
@@ -121,6 +122,69 @@ a_window_of_a_file_that_was_cut_is_an_error(Config) ->
                end || Mode <- modes()]
       end).
 
+counters_of_a_cut_file_raise_truncated(Config) ->
+    Dir = ?config(dir, Config),
+    survives(
+      fun() ->
+              Name = filename:join(Dir, "counters"),
+              Counters = emmap:open_counters(Name, 2000),
+              0 = emmap:set_counter(Counters, 1, 7),
+              cut(Name, ?PAGE),
+              [truncated = raised(Call) || Call <- emmap_vm:counter_calls(Counters, 1999)],
+              7 = emmap:inc_counter(Counters, 1),
+              8 = emmap:read_counter(Counters, 1),
+              ok = emmap:close_counters(Counters)
+      end).
+
+%% Others cut the file and fill it again; a call of ours then maps it afresh. Meanwhile a reader finds the bytes, or is
+%% told that they were not there, but never the zeroes that stood in for them.
+no_reader_gets_zeroes_while_an_append_heals(Config) ->
+    Dir = ?config(dir, Config),
+    survives(
+      fun() -> [heal_beside_readers(Dir, Heal, Lock) || Heal <- [append, remap], Lock <- [lock, nolock]] end,
+      #{args => ["+S", "4"]}).
+
+heal_beside_readers(Dir, Heal, Lock) ->
+    {Name, Pages} = {new_file(Dir, 16), 16},
+    {ok, File} = emmap:open(Name, [read, write, shared, Lock]),
+    {ok, Raw} = file:open(Name, [read, write, raw, binary]),
+    Read = fun() ->
+                   case emmap:pread(File, ?PAGE, 15 * ?PAGE) of
+                       {ok, Bytes} -> {Heal, Lock, nomatch} = {Heal, Lock, binary:match(Bytes, <<0>>)};
+                       {error, truncated} -> ok
+                   end
+           end,
+    ReadWord = fun() ->
+                       try emmap:patomic_read(File, ?PAGE + 8) of
+                           Word -> {Heal, Lock, true} = {Heal, Lock, Word =/= 0}
+                       catch
+                           error:truncated -> ok
+                       end
+               end,
+    Whole = content(Pages),
+    Length = atomics:new(1, []),
+    ok = atomics:put(Length, 1, Pages * ?PAGE),
+    while([Read, Read, ReadWord],
+          fun() ->
+                  emmap_vm:until(
+                    700,
+                    fun() ->
+                            Now = atomics:get(Length, 1),
+                            {ok, ?PAGE} = file:position(Raw, ?PAGE),
+                            ok = file:truncate(Raw),
+                            erlang:yield(),
+                            Rest = [binary:part(Whole, ?PAGE, 15 * ?PAGE), binary:copy(<<"A">>, Now - Pages * ?PAGE)],
+                            ok = file:pwrite(Raw, ?PAGE, Rest),
+                            case Heal of
+                                append ->
+                                    ok = emmap:pwrite(File, Now, <<"A">>),
+                                    ok = atomics:add(Length, 1, 1);
+                                remap -> {ok, Now} = emmap:remap(File)
+                            end
+                    end)
+          end),
+    ok = emmap:close(File).
+
 cutting_races_with_readers_writers_and_atomics(Config) ->
     Dir = ?config(dir, Config),
     survives(
@@ -133,17 +197,15 @@ cutting_races_with_readers_writers_and_atomics(Config) ->
               Workers = [fun() -> race_once(lists:nth(rand:uniform(8), Handles)) end || _ <- lists:seq(1, 8)],
               {ok, Raw} = file:open(Name, [read, write, raw, binary]),
               Page = content(1),
-              while(Workers,
-                    fun() ->
-                            [begin
-                                 Size = rand:uniform(64 * ?PAGE) - 1,
-                                 {ok, Size} = file:position(Raw, Size),
-                                 ok = file:truncate(Raw),
-                                 _ = emmap:remap(lists:nth(rand:uniform(8), Handles)),
-                                 ok = file:pwrite(Raw, 63 * ?PAGE, Page),
-                                 _ = emmap:remap(lists:nth(rand:uniform(8), Handles))
-                             end || _ <- lists:seq(1, 3000)]
-                    end)
+              Cut = fun() ->
+                            Size = rand:uniform(64 * ?PAGE) - 1,
+                            {ok, Size} = file:position(Raw, Size),
+                            ok = file:truncate(Raw),
+                            _ = emmap:remap(lists:nth(rand:uniform(8), Handles)),
+                            ok = file:pwrite(Raw, 63 * ?PAGE, Page),
+                            _ = emmap:remap(lists:nth(rand:uniform(8), Handles))
+                    end,
+              while(Workers, fun() -> emmap_vm:until(5000, Cut) end)
       end, #{args => ["+S", "4"]}).
 
 %% One random access. The file holds letters, newlines and, where it was cut and grew again, zeroes.
@@ -202,33 +264,30 @@ a_thousand_files_cut_in_a_row(Config) ->
               [ok = emmap:close(File) || File <- Handles]
       end).
 
-%% Holes are cheap, so the file takes no space; the cut falls into reads that run on dirty schedulers.
+%% Holes are cheap, so the file takes no space. The cut is made when the read on a dirty scheduler has mapped some of
+%% the pages and is still at it.
 half_a_gigabyte_cut_while_it_is_read(Config) ->
     Dir = ?config(dir, Config),
-    survives(
-      fun() ->
-              Size = 512 bsl 20,
-              Name = new_file(Dir, 1),
-              [begin
-                   cut(Name, Size),
-                   {ok, File} = emmap:open(Name, [read, write, shared | Mode]),
-                   Parent = self(),
-                   Reader = spawn_link(fun() ->
-                                               Parent ! {self(), emmap:pread(File, 0, 8)},
-                                               Parent ! {self(), emmap:pread(File, 0, Size)}
-                                       end),
-                   receive {Reader, {ok, <<_:64>>}} -> ok end,
-                   cut(Name, 1000),
-                   receive
-                       %% Read before the cut.
-                       {Reader, {ok, Bytes}} -> Size = byte_size(Bytes);
-                       {Reader, {error, truncated}} -> ok
-                   end,
-                   {error, truncated} = emmap:pwrite(File, Size - 1, <<1>>),
-                   {error, truncated} = emmap:pread(File, 0, Size),
-                   ok = emmap:close(File)
-               end || Mode <- [[lock], [nolock]]]
-      end).
+    survives(fun() -> [true = cut_meets_a_read(new_file(Dir, 1), Mode, 10) || Mode <- [[lock], [nolock]]] end).
+
+cut_meets_a_read(_, _, 0) -> false;
+cut_meets_a_read(Name, Mode, Tries) ->
+    Size = 512 bsl 20,
+    cut(Name, Size),
+    {ok, File} = emmap:open(Name, [read, write, shared | Mode]),
+    Before = status_kb("RssFile"),
+    {Reader, Reference} = spawn_monitor(fun() -> exit(element(2, emmap:pread(File, 0, Size))) end),
+    eventually(fun() -> status_kb("RssFile") > Before + (16 bsl 10) orelse not is_process_alive(Reader) end),
+    cut(Name, 1000),
+    Met = receive
+              {'DOWN', Reference, process, Reader, truncated} -> true;
+              %% Read before the cut.
+              {'DOWN', Reference, process, Reader, Bytes} -> Size = byte_size(Bytes), false
+          end,
+    {error, truncated} = emmap:pwrite(File, Size - 1, <<1>>),
+    {error, truncated} = emmap:pread(File, 0, Size),
+    ok = emmap:close(File),
+    Met orelse cut_meets_a_read(Name, Mode, Tries - 1).
 
 %%% Direct binaries
 

@@ -6,7 +6,9 @@
 
 -export([in_vm/2, survives/1, survives/2, child/0]).
 -export([directory/2, delete_directory/1, content/1, is_content/1, is_zero/1, new_file/2, cut/2]).
--export([modes/0, raised/1, mappings/0, descriptors/0, while/2, eventually/1]).
+-export([modes/0, raised/1, mappings/0, descriptors/0, status_kb/1, used/1]).
+-export([while/2, until/2, eventually/1, in_process/1, may_trace/0, may_mount/1]).
+-export([counter_calls/2]).
 
 -include_lib("common_test/include/ct.hrl").
 
@@ -20,6 +22,8 @@
 %%   limit     of ulimit(1), such as "-n 64"
 %%   ignore    a signal, such as "XFSZ"
 %%   tmpfs     {Directory, Size}: a file system of that size, which only this VM sees
+%%   mount     {Directory, Arguments}: what else mount(8) can mount there, for root
+%%   strace    arguments of strace(1), which then runs the VM
 %%   seconds   that it may take
 in_vm(Fun, Options) ->
     Erl = filename:join([code:root_dir(), "bin", "erl"]),
@@ -30,13 +34,22 @@ in_vm(Fun, Options) ->
         ++ maps:get(args, Options, []) ++ ["-eval", "spawn(emmap_vm, child, [])."],
     Limits = lists:append([["trap '' ", maps:get(ignore, Options), "; "] || is_map_key(ignore, Options)]
                           ++ [["ulimit ", maps:get(limit, Options), " && "] || is_map_key(limit, Options)]),
+    Traced = case Options of
+                 #{strace := Tracing} -> [os:find_executable("strace"), "-f", "-qq", "--seccomp-bpf" | Tracing];
+                 #{} -> []
+             end,
+    Command = "exec \"$@\"",
     {Executable, Args} =
         case Options of
             #{tmpfs := {Dir, Size}} ->
                 {os:find_executable("unshare"),
                  ["-rm", "sh", "-c", lists:append(["mount -t tmpfs -o size=", Size, " tmpfs \"$0\" && " | Limits])
-                  ++ "exec \"$@\"", Dir | Vm]};
-            #{} -> {"/bin/sh", ["-c", lists:append(Limits) ++ "exec \"$0\" \"$@\"" | Vm]}
+                  ++ Command, Dir | Traced ++ Vm]};
+            #{mount := {Dir, What}} ->
+                {os:find_executable("unshare"),
+                 ["-m", "sh", "-c", lists:append(["mount ", What, " \"$0\" && " | Limits]) ++ Command,
+                  Dir | Traced ++ Vm]};
+            #{} -> {"/bin/sh", ["-c", lists:append(Limits) ++ Command, "sh" | Traced ++ Vm]}
         end,
     Child = binary_to_list(base64:encode(term_to_binary(Fun))),
     Port = open_port({spawn_executable, Executable},
@@ -108,6 +121,11 @@ cut(Name, Size) ->
     ok = file:truncate(File),
     ok = file:close(File).
 
+%% Whether all bytes are of the content, or zeroes that have come when a file was cut and grew again.
+is_content(Bytes) -> << <<B>> || <<B>> <= Bytes, B =/= $A, B =/= $\n, B =/= 0 >> =:= <<>>.
+
+is_zero(Bytes) -> Bytes =:= <<0:(bit_size(Bytes))>>.
+
 modes() -> [[Lock | Copy] || Lock <- [lock, nolock], Copy <- [[], [direct]]].
 
 %% What a function raises.
@@ -128,6 +146,40 @@ descriptors() ->
     {ok, Names} = file:list_dir("/proc/self/fd"),
     length(Names).
 
+%% A number of /proc/self/status, such as "VmRSS", in kB.
+status_kb(Name) -> emmap_test:status_kb(Name).
+
+%% Bytes that are in use on the file system of a directory.
+used(Dir) ->
+    [_, Line] = string:lexemes(os:cmd("df --output=used -B1 '" ++ Dir ++ "'"), "\n"),
+    list_to_integer(string:trim(Line)).
+
+%% Whether strace(1) may change what the system says: `true', or why not.
+may_trace() ->
+    Try = "strace -f -qq --seccomp-bpf -o /dev/null -P / -e trace=fsync -e inject=fsync:error=EIO true 2>&1; echo $?",
+    case string:trim(os:cmd(Try)) of
+        "0" -> true;
+        Why -> "strace may not inject failures here: " ++ Why
+    end.
+
+%% Whether a memory file system may be mounted on the directory: `true', or why not.
+may_mount(Dir) ->
+    Mount = "unshare -rm sh -c 'mount -t tmpfs -o size=64k tmpfs \"$0\" && echo mounted' \"" ++ Dir ++ "\" 2>&1",
+    case string:trim(os:cmd(Mount)) of
+        "mounted" -> true;
+        Why -> "no file system may be mounted here (unshare -rm, mount -t tmpfs): " ++ Why
+    end.
+
+%%% Counters
+
+%% A call of each function for one counter.
+counter_calls(Counters, Index) ->
+    [fun() -> emmap:inc_counter(Counters, Index) end, fun() -> emmap:inc_counter(Counters, Index, 2) end,
+     fun() -> emmap:dec_counter(Counters, Index) end, fun() -> emmap:dec_counter(Counters, Index, 2) end,
+     fun() -> emmap:set_counter(Counters, Index, 3) end, fun() -> emmap:read_counter(Counters, Index) end].
+
+%%% Processes
+
 %% Runs the function in processes until the other one returns. Each is called again and again with what it returned.
 while(Workers, Main) ->
     Stop = atomics:new(1, []),
@@ -144,6 +196,19 @@ repeat(Stop, Worker, Times) ->
         _ -> Worker(), repeat(Stop, Worker, Times + 1)
     end.
 
+%% Calls the function again and again for so many milliseconds; returns how often.
+until(Milliseconds, Fun) -> until(erlang:monotonic_time(millisecond) + Milliseconds, Fun, 0).
+
+until(Deadline, Fun, Times) ->
+    _ = Fun(),
+    case erlang:monotonic_time(millisecond) < Deadline of
+        true -> until(Deadline, Fun, Times + 1);
+        false -> Times + 1
+    end.
+
+%% Runs the function in a process of its own: what it opened and did not return is garbage afterwards.
+in_process(Fun) -> emmap_test:in_process(Fun).
+
 %% Waits for what happens soon but not at a moment that anybody is told.
 eventually(Condition) -> eventually(Condition, erlang:monotonic_time(second) + 20).
 
@@ -156,8 +221,3 @@ eventually(Condition, Deadline) ->
                 false -> erlang:yield(), eventually(Condition, Deadline)
             end
     end.
-
-%% Whether all bytes are of the content, or zeroes that have come when a file was cut and grew again.
-is_content(Bytes) -> << <<B>> || <<B>> <= Bytes, B =/= $A, B =/= $\n, B =/= 0 >> =:= <<>>.
-
-is_zero(Bytes) -> Bytes =:= <<0:(bit_size(Bytes))>>.
