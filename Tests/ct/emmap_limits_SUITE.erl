@@ -16,9 +16,11 @@
 suite() -> [{timetrap, {minutes, 4}}].
 
 all() ->
-    [special_files_are_answered_at_once, out_of_descriptors_is_emfile, out_of_address_space_is_enomem,
-     too_many_mappings_is_enomem, a_fault_with_too_many_mappings_ends_nothing, past_the_file_size_limit_is_efbig,
-     failed_opens_leak_nothing].
+    [special_files_are_answered_at_once, a_link_to_nothing_is_followed_when_creating, out_of_descriptors_is_emfile,
+     out_of_address_space_is_enomem, too_many_mappings_is_enomem, a_fault_with_too_many_mappings_ends_nothing,
+     many_faults_with_few_mappings_left_end_nothing,
+     closing_with_no_mappings_left_gives_back_the_disk, past_the_file_size_limit_is_efbig,
+     growth_that_fails_keeps_no_address_space, failed_opens_leak_nothing].
 
 init_per_testcase(Case, Config) -> emmap_vm:directory(Case, Config).
 
@@ -56,6 +58,35 @@ special_files_are_answered_at_once(Config) ->
 refused_or_device(_, {error, Reason}) when is_atom(Reason) -> ok;
 %% The system maps some devices.
 refused_or_device(device, {ok, File}) -> ok = emmap:close(File).
+
+a_link_to_nothing_is_followed_when_creating(Config) ->
+    Dir = ?config(dir, Config),
+    survives(
+      fun() ->
+              Link = fun(To, Name) ->
+                             Path = filename:join(Dir, Name),
+                             ok = file:make_symlink(To, Path),
+                             Path
+                     end,
+              Target = filename:join(Dir, "target"),
+              Dangling = Link("target", "dangling"),
+              {error, enoent} = emmap:open(Dangling, [write, shared]),
+              {ok, File} = emmap:open(Dangling, [create, write, shared, {size, 10}]),
+              ok = emmap:pwrite(File, 0, <<"0123456789">>),
+              ok = emmap:close(File),
+              {ok, <<"0123456789">>} = file:read_file(Target),
+              {ok, "target"} = file:read_link(Dangling),
+              %% What cannot be made is refused at once, and what is refused makes nothing.
+              Options = [create, write, shared, {size, 10}],
+              {error, eloop} = emmap:open(Link("loop", "loop"), Options),
+              {error, enoent} = emmap:open(Link("none/such", "deep"), Options),
+              {error, eisdir} = emmap:open(Link(".", "here"), Options),
+              {error, einval} = emmap:open(Link("refused", "other"), [create, write, private]),
+              {error, enoent} = file:read_link_info(filename:join(Dir, "refused")),
+              Fifo = filename:join(Dir, "fifo"),
+              _ = os:cmd("mkfifo '" ++ Fifo ++ "'"),
+              refused_or_device(fifo, emmap:open(Link("fifo", "to_fifo"), Options))
+      end, #{args => ["+S", "1", "+SDio", "1"], seconds => 30}).
 
 %% Opens until an error comes; returns the handles and the error.
 open_all(Open, Done) ->
@@ -165,7 +196,62 @@ a_fault_with_too_many_mappings_ends_nothing(Config) ->
               receive {'DOWN', Reference, process, Pid, normal} -> ok end
       end).
 
-with_all_mappings(Then, Afterwards) ->
+%% Each fault takes a mapping more, and some that are kept for this are soon given up.
+many_faults_with_few_mappings_left_end_nothing(Config) -> fault_with_mappings_left(Config, [250]).
+
+fault_with_mappings_left(Config, Numbers) ->
+    Dir = ?config(dir, Config),
+    with_all_mappings(
+      fun(_) -> ok end,
+      fun() ->
+              [begin
+                   Files = [begin
+                                Name = new_file(Dir, 4),
+                                {ok, File} = emmap:open(Name, Options),
+                                {Name, File}
+                            end || _ <- lists:seq(1, 200)],
+                   [cut(Name, ?PAGE) || {Name, _} <- Files],
+                   {Others, enomem} = open_all(fun open_anonymous/0, []),
+                   {Given, Kept} = lists:split(Left, Others),
+                   [ok = emmap:close(File) || File <- Given],
+                   erlang:garbage_collect(),
+                   Answers = [emmap:pread(File, 2 * ?PAGE, 10) || {_, File} <- Files],
+                   {_, []} = {Left, [Answer || Answer <- Answers, Answer =/= {error, truncated}]},
+                   [{error, truncated} = emmap:pread(File, 3 * ?PAGE, 10) || {_, File} <- Files],
+                   [ok = emmap:close(File) || {_, File} <- Files],
+                   [ok = emmap:close(File) || File <- Kept]
+               end || Left <- Numbers, Options <- [[], [write, shared]]]
+      end).
+
+%% Replacing a mapping takes no new one where it is replaced whole.
+closing_with_no_mappings_left_gives_back_the_disk(Config) ->
+    Dir = ?config(dir, Config),
+    case emmap_vm:may_mount(Dir) of
+        true ->
+            with_all_mappings(
+              fun(_) -> ok end,
+              fun() ->
+                      Used = emmap_vm:used(Dir),
+                      Name = filename:join(Dir, "large"),
+                      %% More than one slice of those that close goes by.
+                      ok = file:write_file(Name, binary:copy(<<"x">>, 64 bsl 20)),
+                      {ok, File} = emmap:open(Name, [write, shared]),
+                      {ok, _} = emmap:pread(File, 0, 64 bsl 20),
+                      ok = file:delete(Name),
+                      erlang:garbage_collect(),
+                      {Handles, enomem} = open_all(fun open_anonymous/0, []),
+                      ok = emmap:close(File),
+                      %% Now there are some again.
+                      [ok = emmap:close(Other) || Other <- Handles],
+                      eventually(fun() -> erlang:garbage_collect(), emmap_vm:used(Dir) =:= Used end),
+                      {error, closed} = emmap:pread(File, 0, 1)
+              end, #{tmpfs => {Dir, "100m"}});
+        Why -> {skip, Why}
+    end.
+
+with_all_mappings(Then, Afterwards) -> with_all_mappings(Then, Afterwards, #{}).
+
+with_all_mappings(Then, Afterwards, Options) ->
     case file:read_file("/proc/sys/vm/max_map_count") of
         {ok, Text} ->
             case binary_to_integer(string:trim(Text)) of
@@ -182,7 +268,7 @@ with_all_mappings(Then, Afterwards) ->
                               receive {'DOWN', Reference, process, Pid, Why} -> {_, normal} = {Why, Why} end,
                               eventually(fun() -> mappings() =< Before + 50 end),
                               Afterwards()
-                      end);
+                      end, Options);
                 Count -> {skip, lists:flatten(io_lib:format("vm.max_map_count is ~b: too many to use up", [Count]))}
             end;
         {error, Why} -> {skip, lists:flatten(io_lib:format("vm.max_map_count cannot be read: ~p", [Why]))}
@@ -219,6 +305,33 @@ past_the_file_size_limit_is_efbig(Config) ->
                    {error, enoent} = file:read_file_info(New)
                end || Mode <- modes()]
       end).
+
+%% What was mapped for a growth that the file system then refuses is given back.
+growth_that_fails_keeps_no_address_space(Config) ->
+    Dir = ?config(dir, Config),
+    survives(
+      fun() ->
+              "" = os:cmd(lists:concat(["prlimit --pid ", os:getpid(), " --fsize=", 1 bsl 20])),
+              [begin
+                   {ok, File} = emmap:open(new_file(Dir, 1), [read, write, shared | Mode]),
+                   Grow = fun(Size) ->
+                                  {error, efbig} = emmap:resize(File, Size),
+                                  {error, efbig} = emmap:pwrite(File, Size, <<"x">>),
+                                  {error, efbig} = emmap:allocate(File, Size, ?PAGE),
+                                  {ok, _} = emmap:position(File, Size),
+                                  {error, efbig} = emmap:write(File, <<"x">>),
+                                  {error, efbig} = emmap:truncate(File)
+                          end,
+                   Grow(1 bsl 30),
+                   {Before, Maps} = {emmap_vm:status_kb("VmSize"), mappings()},
+                   [Grow(1 bsl Bits) || Bits <- [31, 33, 36, 40, 43]],
+                   %% In kB; the smallest of them would be 2 GiB. It may be another thread that gives them back.
+                   eventually(fun() -> emmap_vm:status_kb("VmSize") < Before + (1 bsl 20) end),
+                   eventually(fun() -> mappings() < Maps + 10 end),
+                   ok = emmap:pwrite(File, 0, <<"x">>),
+                   ok = emmap:close(File)
+               end || Mode <- modes()]
+      end, #{ignore => "XFSZ"}).
 
 failed_opens_leak_nothing(Config) ->
     Dir = ?config(dir, Config),
