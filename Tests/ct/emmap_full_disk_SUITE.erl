@@ -17,7 +17,8 @@ suite() -> [{timetrap, {minutes, 4}}].
 all() ->
     [writing_a_hole_on_a_full_disk_is_enospc, reading_a_hole_on_a_full_disk_ends_nothing,
      many_holes_on_a_full_disk_leave_the_rest_usable, growing_on_a_full_disk_is_enospc,
-     counters_on_a_full_disk_are_an_error].
+     counters_on_a_full_disk_are_an_error, counters_in_a_hole_on_a_full_disk_raise_enospc,
+     counters_that_find_no_room_leave_ext4_as_it_was].
 
 init_per_suite(Config) ->
     case emmap_vm:may_mount(?config(priv_dir, Config)) of
@@ -33,9 +34,12 @@ end_per_testcase(_, Config) -> emmap_vm:delete_directory(Config).
 
 %%% Full disks
 
-on_full_disk(Config, Fun) ->
+%% Sizes in kB.
+on_full_disk(Config, Fun) -> [on_full_disk(Config, Size, Fun) || Size <- [64, 128, 256]].
+
+on_full_disk(Config, Size, Fun) ->
     Dir = ?config(dir, Config),
-    survives(fun() -> Fun(Dir) end, #{tmpfs => {Dir, "128k"}}).
+    survives(fun() -> Fun(Dir) end, #{tmpfs => {Dir, integer_to_list(Size) ++ "k"}}).
 
 %% Takes all space that is left; returns how to give it back.
 fill(Dir) ->
@@ -110,7 +114,7 @@ reading_a_hole_on_a_full_disk_ends_nothing(Config) ->
 
 many_holes_on_a_full_disk_leave_the_rest_usable(Config) ->
     on_full_disk(
-      Config,
+      Config, 128,
       fun(Dir) ->
               Name = filename:join(Dir, "sparse"),
               {ok, File} = emmap:open(Name, [create, read, write, shared, {size, 256 * ?PAGE}]),
@@ -167,3 +171,63 @@ counters_on_a_full_disk_are_an_error(Config) ->
               [0 = emmap:inc_counter(Counters, N) || N <- lists:seq(0, 999)],
               ok = emmap:close_counters(Counters)
       end).
+
+%% Somebody has made a hole where the space of the counters was.
+counters_in_a_hole_on_a_full_disk_raise_enospc(Config) ->
+    on_full_disk(
+      Config, 128,
+      fun(Dir) ->
+              Name = filename:join(Dir, "counters"),
+              Counters = emmap:open_counters(Name, 2000),
+              0 = emmap:set_counter(Counters, 1, 7),
+              ok = emmap:close_counters(Counters),
+              Punch = ["fallocate --punch-hole --offset ", 2 * ?PAGE, " --length ", ?PAGE, " '", Name, "'"],
+              "" = os:cmd(lists:concat(Punch)),
+              Again = emmap:open_counters(Name, 2000),
+              Free = fill(Dir),
+              Index = (2 * ?PAGE + 800 - 16) div 8,
+              [Change | Changes] = emmap_vm:counter_calls(Again, Index),
+              enospc = raised(Change),
+              [enospc = raised(Call) || Call <- Changes],
+              7 = emmap:inc_counter(Again, 1),
+              0 = emmap:inc_counter(Again, 1999),
+              Free(),
+              ok = emmap:close_counters(Again),
+              Healed = emmap:open_counters(Name, 0),
+              0 = emmap:inc_counter(Healed, Index),
+              8 = emmap:read_counter(Healed, 1),
+              ok = emmap:close_counters(Healed)
+      end).
+
+%% Some file systems keep what they could set aside of a space that is too large.
+counters_that_find_no_room_leave_ext4_as_it_was(Config) -> on_ext4(Config, fun new_counters_without_room/1).
+
+on_ext4(Config, Fun) ->
+    Dir = ?config(dir, Config),
+    Image = filename:join(?config(priv_dir, Config), "image"),
+    Make = lists:concat(["truncate -s 2M '", Image, "' && mkfs.ext4 -q -O ^has_journal '", Image,
+                         "' && unshare -m mount -o loop '", Image, "' '", Dir, "' && echo made"]),
+    try string:trim(os:cmd(Make)) of
+        "made" -> survives(fun() -> Fun(Dir) end, #{mount => {Dir, "-o loop '" ++ Image ++ "'"}});
+        Why -> {skip, "no ext4 can be made and mounted here (mkfs.ext4, mount -o loop): " ++ Why}
+    after
+        file:delete(Image)
+    end.
+
+%% 8 MiB, where there is not a quarter of it.
+-define(TOO_MANY, (1 bsl 20)).
+
+new_counters_without_room(Dir) ->
+    Name = filename:join(Dir, "counters"),
+    %% What the directory itself takes for its first file stays taken.
+    ok = file:write_file(filename:join(Dir, "other"), <<"x">>),
+    Used = emmap_vm:used(Dir),
+    {enospc, Name} = raised(fun() -> emmap:open_counters(Name, ?TOO_MANY) end),
+    {error, enoent} = file:read_file_info(Name),
+    {Used, Used} = {Used, emmap_vm:used(Dir)},
+    fewer_fit(Name).
+
+fewer_fit(Name) ->
+    Counters = emmap:open_counters(Name, 100),
+    0 = emmap:inc_counter(Counters, 99),
+    ok = emmap:close_counters(Counters).
