@@ -5,8 +5,12 @@
 -module(emmap_latency_SUITE).
 
 -export([suite/0, all/0, init_per_testcase/2, end_per_testcase/2]).
--export([reading_holds_no_scheduler/1, reading_lines_holds_no_scheduler/1, writing_and_syncing_holds_no_scheduler/1,
-         growing_holds_no_scheduler/1, closing_holds_no_scheduler/1, collecting_holds_no_scheduler/1]).
+-export([calls_that_may_wait_run_on_dirty_schedulers/1, small_calls_stay_on_their_scheduler/1,
+         cold_pages_are_read_and_written_on_dirty_schedulers/1,
+         reading_holds_no_scheduler/1, reading_lines_holds_no_scheduler/1, writing_and_syncing_holds_no_scheduler/1,
+         growing_holds_no_scheduler/1, closing_holds_no_scheduler/1, collecting_holds_no_scheduler/1,
+         populating_holds_no_scheduler/1, enormous_mappings_hold_no_scheduler/1,
+         lines_beside_writers_hold_no_scheduler/1, info_of_a_gigantic_name_holds_no_scheduler/1]).
 
 -include_lib("common_test/include/ct.hrl").
 
@@ -18,7 +22,11 @@
 suite() -> [{timetrap, {minutes, 4}}].
 
 all() ->
-    [reading_holds_no_scheduler, reading_lines_holds_no_scheduler, writing_and_syncing_holds_no_scheduler,
+    [calls_that_may_wait_run_on_dirty_schedulers, small_calls_stay_on_their_scheduler,
+     cold_pages_are_read_and_written_on_dirty_schedulers,
+     populating_holds_no_scheduler, enormous_mappings_hold_no_scheduler, lines_beside_writers_hold_no_scheduler,
+     info_of_a_gigantic_name_holds_no_scheduler,
+     reading_holds_no_scheduler, reading_lines_holds_no_scheduler, writing_and_syncing_holds_no_scheduler,
      growing_holds_no_scheduler, closing_holds_no_scheduler, collecting_holds_no_scheduler].
 
 init_per_testcase(Case, Config) ->
@@ -27,6 +35,118 @@ init_per_testcase(Case, Config) ->
     [{dir, Dir} | Config].
 
 end_per_testcase(_, Config) -> file:del_dir_r(?config(dir, Config)).
+
+%%% Where calls run
+
+%% Whether some of what the function calls runs on a dirty scheduler: there, a trace has the number 0.
+moves(Call) ->
+    {Pid, Reference} = spawn_monitor(fun() -> receive go -> Call() end end),
+    1 = erlang:trace(Pid, true, [running, scheduler_id]),
+    Pid ! go,
+    receive {'DOWN', Reference, process, Pid, Why} -> {_, normal} = {Why, Why} end,
+    Delivered = erlang:trace_delivered(Pid),
+    receive {trace_delivered, Pid, Delivered} -> ok end,
+    [] =/= [Function || {emmap, Function, _} <- dirty_calls(Pid)].
+
+dirty_calls(Pid) ->
+    receive
+        {trace, Pid, in, Function, 0} -> [Function | dirty_calls(Pid)];
+        {trace, Pid, _, _, _} -> dirty_calls(Pid)
+    after 0 -> []
+    end.
+
+calls_that_may_wait_run_on_dirty_schedulers(Config) ->
+    Dir = ?config(dir, Config),
+    Name = filename:join(Dir, "file"),
+    MiB = 1 bsl 20,
+    ok = file:write_file(Name, binary:copy(<<"x">>, 4 * MiB)),
+    {ok, File} = emmap:open(Name, [write, shared]),
+    {ok, _} = emmap:pread(File, 0, 4 * MiB),
+    Large = binary:copy(<<"x">>, MiB + 1),
+    Calls = [{open, fun() -> {ok, _} = emmap:open(Name, []) end},
+             {populate, fun() -> {ok, _} = emmap:open(Name, [populate]) end},
+             {datasync, fun() -> ok = emmap:datasync(File) end},
+             {sync, fun() -> ok = emmap:sync(File) end},
+             {sync_range, fun() -> ok = emmap:sync(File, 0, 10) end},
+             {flush, fun() -> ok = emmap:flush(File) end},
+             {advise, fun() -> ok = emmap:advise(File, 0, 0, will_need) end},
+             {allocate, fun() -> ok = emmap:allocate(File, 0, 10) end},
+             {remap, fun() -> {ok, _} = emmap:remap(File) end},
+             %% The name may be a term of any size.
+             {info, fun() -> #{} = emmap:info(File) end},
+             {file_info, fun() -> {ok, _} = emmap:read_handle_info(File, []) end},
+             {pread, fun() -> {ok, _} = emmap:pread(File, 0, MiB + 1) end},
+             {read, fun() -> {ok, _} = emmap:read(File, MiB + 1) end},
+             {line, fun() -> {ok, _} = emmap:read_line(File) end},
+             {pwrite, fun() -> ok = emmap:pwrite(File, 0, Large) end},
+             {pieces, fun() -> ok = emmap:pwrite(File, 0, [Large, Large]) end},
+             {write, fun() -> {ok, 0} = emmap:position(File, bof), ok = emmap:write(File, Large) end},
+             {append, fun() -> ok = emmap:pwrite(File, 4 * MiB, <<"x">>) end},
+             {grow, fun() -> {ok, _} = emmap:resize(File, 5 * MiB) end},
+             {truncate, fun() -> {ok, _} = emmap:position(File, 4 * MiB), ok = emmap:truncate(File) end},
+             {close, fun() -> ok = emmap:close(File) end}],
+    [] = [Call || {Call, Fun} <- Calls, not moves(Fun)].
+
+small_calls_stay_on_their_scheduler(Config) ->
+    Dir = ?config(dir, Config),
+    Name = filename:join(Dir, "file"),
+    MiB = 1 bsl 20,
+    ok = file:write_file(Name, binary:copy(<<"a line\n">>, MiB)),
+    {ok, File} = emmap:open(Name, [write, shared]),
+    {ok, Small} = emmap:open(Name, 0, 1000, [read]),
+    {ok, _} = emmap:pread(File, 0, 4 * MiB),
+    ok = emmap:pwrite(File, 0, binary:copy(<<"a line\n">>, MiB)),
+    %% Some of 64 KiB and more may move, if their pages have gone meanwhile.
+    Calls = [{pread, fun() -> {ok, _} = emmap:pread(File, 0, 8) end},
+             {pread_64_kib, fun() -> {ok, _} = emmap:pread(File, 0, 64 bsl 10) end},
+             {pread_1_mib, fun() -> {ok, _} = emmap:pread(File, 0, MiB) end},
+             {read, fun() -> {ok, _} = emmap:read(File, 100) end},
+             {line, fun() -> {ok, _} = emmap:read_line(File) end},
+             {pwrite, fun() -> ok = emmap:pwrite(File, 0, <<"12345678">>) end},
+             {pwrite_64_kib, fun() -> ok = emmap:pwrite(File, 0, binary:copy(<<"x">>, 64 bsl 10)) end},
+             {pwrite_1_mib, fun() -> ok = emmap:pwrite(File, 0, binary:copy(<<"x">>, MiB)) end},
+             {write, fun() -> ok = emmap:write(File, <<"x">>) end},
+             {position, fun() -> {ok, 0} = emmap:position(File, bof) end},
+             {add, fun() -> _ = emmap:patomic(File, 8, add, 1), ok end},
+             {load, fun() -> _ = emmap:patomic_read(File, 8), ok end},
+             {store, fun() -> ok = emmap:patomic_write(File, 8, 1) end},
+             {exchange, fun() -> ok = emmap:patomic_cas(File, 8, 1, 2) end},
+             {close, fun() -> ok = emmap:close(Small) end}],
+    [] = [Call || {Call, Fun} <- Calls, moves(Fun)],
+    ok = emmap:close(File).
+
+cold_pages_are_read_and_written_on_dirty_schedulers(Config) ->
+    Dir = ?config(dir, Config),
+    Name = filename:join(Dir, "cold"),
+    ok = file:write_file(Name, binary:copy(<<"x">>, 4 bsl 20)),
+    Bytes = binary:copy(<<"y">>, 128 bsl 10),
+    Calls = [{pread, fun(File) -> {ok, _} = emmap:pread(File, 0, 128 bsl 10) end},
+             {read, fun(File) -> {ok, _} = emmap:read(File, 128 bsl 10) end},
+             {pwrite, fun(File) -> ok = emmap:pwrite(File, 0, Bytes) end},
+             {write, fun(File) -> ok = emmap:write(File, Bytes) end}],
+    Results = [{Call, with_cold_pages(Name, fun(File) -> moves(fun() -> Fun(File) end) end)} || {Call, Fun} <- Calls],
+    case [Call || {Call, warm} <- Results] of
+        [] -> [] = [Call || {Call, Moved} <- Results, not Moved];
+        _ -> {skip, "the system keeps the file's pages in memory, whatever it is told"}
+    end.
+
+%% Calls the function with a handle none of whose pages is in memory, or answers `warm' if that cannot be had.
+with_cold_pages(Name, Fun) -> with_cold_pages(Name, Fun, 20).
+
+with_cold_pages(_, _, 0) -> warm;
+with_cold_pages(Name, Fun, Tries) ->
+    {ok, Raw} = file:open(Name, [read, write, raw]),
+    ok = file:sync(Raw),
+    ok = file:advise(Raw, 0, 0, dont_need),
+    ok = file:close(Raw),
+    case string:trim(os:cmd("fincore --noheadings --output PAGES '" ++ Name ++ "'")) of
+        "0" ->
+            {ok, File} = emmap:open(Name, [write, shared]),
+            Result = Fun(File),
+            ok = emmap:close(File),
+            Result;
+        _ -> with_cold_pages(Name, Fun, Tries - 1)
+    end.
 
 %%% Loads
 
@@ -64,7 +184,7 @@ writing_and_syncing_holds_no_scheduler(Config) ->
     Dir = ?config(dir, Config),
     measure(fun() ->
                     {ok, File} = emmap:open(filename:join(Dir, "new"), [create, write, shared, {size, ?SIZE}]),
-                    Sizes = [{128 bsl 20, 4 bsl 20}, {128 bsl 20, 1 bsl 20}, {128 bsl 20, 256 bsl 10}, {128 bsl 20, 4096}],
+                    Sizes = [{128 bsl 20, Size} || Size <- [4 bsl 20, 1 bsl 20, 256 bsl 10, 4096]],
                     Data = [{Total, Size, binary:copy(<<"x">>, Size)} || {Total, Size} <- Sizes],
                     Large = binary:copy(<<"y">>, 128 bsl 20),
                     fun() ->
@@ -119,6 +239,81 @@ collecting_holds_no_scheduler(Config) ->
                             Pid ! go,
                             receive {'DOWN', Reference, process, Pid, normal} -> ok end
                     end
+            end).
+
+%% Pages that are there before `open' returns.
+populating_holds_no_scheduler(Config) ->
+    Dir = ?config(dir, Config),
+    measure(fun() ->
+                    Name = big_file(Dir),
+                    fun() ->
+                            [begin
+                                 {ok, File} = emmap:open(Name, Options),
+                                 ok = emmap:close(File)
+                             end || Options <- [[populate], [populate, write, private], [populate, write, shared],
+                                                [populate, write, anon, {size, ?SIZE}]]]
+                    end
+            end).
+
+%% What is taken apart piece by piece must not be taken apart on a scheduler, however little there is in the pieces.
+enormous_mappings_hold_no_scheduler(Config) ->
+    Dir = ?config(dir, Config),
+    measure(fun() ->
+                    Name = filename:join(Dir, "sparse"),
+                    emmap_vm:cut(new(Name), 1 bsl 43),
+                    Open = fun(anon) -> emmap:open("", [anon, noreserve, write, {size, 1 bsl 40}]);
+                              (sparse) -> emmap:open(Name, [shared]);
+                              (direct) -> emmap:open(Name, [direct])
+                           end,
+                    fun() ->
+                            [emmap_vm:in_process(
+                               fun() ->
+                                       {ok, File} = Open(Kind),
+                                       _ = Close andalso (ok = emmap:close(File)),
+                                       ok
+                               end) || Kind <- [anon, sparse, direct], Close <- [true, false]]
+                    end
+            end).
+
+new(Name) ->
+    ok = file:write_file(Name, <<>>),
+    Name.
+
+%% Writers that never stop keep a reader of lines busy, but not a scheduler.
+lines_beside_writers_hold_no_scheduler(Config) ->
+    Dir = ?config(dir, Config),
+    emmap_vm:survives(
+      fun() ->
+              [begin
+                   Name = filename:join(Dir, "line"),
+                   ok = file:write_file(Name, [binary:copy(<<"x">>, Length), "\n", binary:copy(<<"y">>, 100)]),
+                   {ok, File} = emmap:open(Name, [write, shared, lock]),
+                   Write = fun() -> [ok = emmap:pwrite(File, Length + 50, <<"z">>) || _ <- lists:seq(1, 100)] end,
+                   _ = erlang:system_monitor(self(), [{long_schedule, 3 * ?BOUND}]),
+                   Times = emmap_vm:while(
+                             [Write, Write, Write, Write],
+                             fun() ->
+                                     emmap_vm:until(1000,
+                                                    fun() ->
+                                                            {ok, 0} = emmap:position(File, bof),
+                                                            {ok, Line} = emmap:read_line(File),
+                                                            true = byte_size(Line) =:= Length + 1
+                                                    end)
+                             end),
+                   _ = erlang:system_monitor(undefined),
+                   io:format("~p lines of ~p bytes~n", [Times, Length]),
+                   {Length, none} = {Length, receive {monitor, _, long_schedule, Long} -> Long after 0 -> none end},
+                   ok = emmap:close(File)
+               end || Length <- [1000, 60000, 1000000]]
+      end, #{args => ["+S", "4"]}).
+
+%% A name is a term of any size.
+info_of_a_gigantic_name_holds_no_scheduler(Config) ->
+    Dir = ?config(dir, Config),
+    measure(fun() ->
+                    Name = filename:join(Dir, "file"),
+                    {ok, File} = emmap:open(lists:duplicate(5000000, []) ++ new(Name), [create, write, {size, 1}]),
+                    fun() -> [#{size := 1} = emmap:info(File) || _ <- [1, 2, 3]] end
             end).
 
 mapped() -> [[write, shared], [write, shared, direct, auto_unlink], [write, private], [write, anon, {size, ?SIZE}]].
