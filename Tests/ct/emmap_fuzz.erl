@@ -182,7 +182,8 @@ is_reason(_) -> false.
 %% Runs some calls in this VM. `ok', or the first call with an answer that is none.
 run(Seed, Calls) -> run(Seed, Calls, #{}).
 
-%% Options: `workers' (4), `meddle' (true), `dir' (a new one in the current directory).
+%% Options: `workers' (4), `meddle' (true), `dir' (a new one in the current directory), `digest' (a function that is
+%% given a hash of all calls and answers; to be had from one worker only).
 run(Seed, Calls, Options) ->
     Workers = maps:get(workers, Options, 4),
     Dir = maps:get(dir, Options, "emmap_fuzz." ++ os:getpid()),
@@ -195,7 +196,13 @@ run(Seed, Calls, Options) ->
                   false -> none
               end,
     Each = Calls div Workers,
-    Monitored = [spawn_monitor(fun() -> work(Seed, Worker, Each, Dir, Table) end) || Worker <- lists:seq(1, Workers)],
+    %% Without others, nothing may depend on when the collector comes.
+    TellDigest = maps:get(digest, Options, fun(_) -> ok end),
+    Closes = Workers =:= 1 andalso Meddler =:= none,
+    Monitored = [spawn_monitor(fun() ->
+                                       put(closes, Closes),
+                                       TellDigest(work(Seed, Worker, Each, Dir, Table))
+                               end) || Worker <- lists:seq(1, Workers)],
     Ends = [receive {'DOWN', Reference, process, Pid, Why} -> Why end || {Pid, Reference} <- Monitored],
     stop(Meddler),
     Counts = lists:sort([{Count, What} || {{answer, What}, Count} <- ets:tab2list(Table)]),
@@ -228,17 +235,27 @@ long(_, _) -> ok.
 work(Seed, Worker, Calls, Dir, Table) ->
     put(dir, Dir),
     put(table, Table),
-    %% A slot that is filled again leaves its old handle to the collector, open or not.
-    [one(Seed, Worker, Number, Table) || Number <- lists:seq(1, Calls)],
-    ok.
+    lists:foldl(fun(Number, Digest) -> erlang:phash2({Digest, one(Seed, Worker, Number, Table)}) end, 0,
+                lists:seq(1, Calls)).
 
 one(Seed, Worker, Number, Table) ->
     {Module, Function, Args, Slot} = generate(Seed, Worker, Number),
     Answer = call(Module, Function, Args),
     case is_answer(Function, Answer) of
-        true -> keep(Answer, Function, Slot, Table);
+        true ->
+            keep(Answer, Function, Slot, Table),
+            {Function, essence(Answer)};
         false -> exit({no_answer, {call_number, Seed, Worker, Number}, {Module, Function, Args}, Answer})
     end.
+
+%% What is the same in every run: no addresses, times or references.
+essence({returned, #{address := _} = Info}) -> maps:without([address], Info);
+essence({returned, {ok, #file_info{size = Size, type = Type}}}) -> {Size, Type};
+essence({returned, {ok, #file_descriptor{}}}) -> file;
+essence({returned, {#file_descriptor{}, N}}) -> {counters, N};
+essence({returned, Reference}) when is_reference(Reference) -> reference;
+essence({returned, {ok, Other}}) when not is_binary(Other), not is_integer(Other), not is_list(Other) -> ok;
+essence(Answer) -> Answer.
 
 %% A call by its numbers, with places of handles instead of handles.
 call_number(Seed, Worker, Number) ->
@@ -271,12 +288,29 @@ cached_functions() ->
 
 seeded(Seed, Worker, Number) -> rand:seed(exsss, erlang:phash2({Seed, Worker, Number}, 1 bsl 32)).
 
+%% Puts what was opened into its place. What was there before is left to the collector, open or not.
+fill(Table, Key, Opened) ->
+    case get(closes) of
+        true ->
+            Old = case ets:lookup(Table, Key) of
+                      [{_, Found}] -> Found;
+                      [] -> none
+                  end,
+            _ = case Key of
+                    {handle, _} -> call(emmap, close, [Old]);
+                    {counters, _} -> call(emmap, close_counters, [Old]);
+                    {atomics, _} -> call(emmap_atomics, close, [Old])
+                end;
+        false -> ok
+    end,
+    ets:insert(Table, {Key, Opened}).
+
 %% Keeps what was opened, reads what was read to the end, and counts.
 keep(Answer, Function, Slot, Table) ->
     What = case Answer of
-               {returned, {ok, #file_descriptor{} = File}} -> ets:insert(Table, {{handle, Slot}, File}), opened;
-               {returned, {#file_descriptor{}, _} = Counters} -> ets:insert(Table, {{counters, Slot}, Counters}), opened;
-               {returned, {ok, Atomics}} when Function =:= open -> ets:insert(Table, {{atomics, Slot}, Atomics}), opened;
+               {returned, {ok, #file_descriptor{} = File}} -> fill(Table, {handle, Slot}, File), opened;
+               {returned, {#file_descriptor{}, _} = Counters} -> fill(Table, {counters, Slot}, Counters), opened;
+               {returned, {ok, Atomics}} when Function =:= open -> fill(Table, {atomics, Slot}, Atomics), opened;
                {returned, {ok, Bytes}} when is_binary(Bytes) ->
                    _ = erlang:crc32(Bytes),
                    %% To be read again, when the file and the handle have become something else.
