@@ -172,4 +172,41 @@ import Testing
     #expect(wrong.count == 0)
     #expect(fine.count > 0)
   }
+
+  @Test(arguments: [OpenOptions.Flags](arrayLiteral: [.write, .shared], [.write, .shared, .noLock]))
+  func an_append_that_heals_shows_no_reader_a_zero(_ flags: OpenOptions.Flags) throws {
+    let (path, original) = (path, [UInt8](repeating: 0xFF, count: 8 * pageBytes))
+    cut(path, to: 0)
+    let handle = try Handle(path, flags)
+    try handle.write(original, at: 0)
+    let descriptor = unsafe sys_open(path, O_RDWR, 0)
+    defer { _ = close(descriptor) }
+    let stop = Flag()
+    let (strange, zeroes) = (Tally(), Tally())
+    inParallel(3) { thread in
+      if thread == 0 {
+        for round in 0..<400 {
+          let length = 8 * pageBytes + round
+          cut(path, to: pageBytes)
+          sched_yield()
+          // Others fill the file again; then an append of ours maps it afresh.
+          let rest = [UInt8](repeating: 0xFF, count: length - pageBytes)
+          if unsafe pwrite(descriptor, rest, rest.count, off_t(pageBytes)) != rest.count { strange.add() }
+          if failure({ () throws(Failure) in try handle.write([0xFF], at: length) }) != nil { strange.add() }
+        }
+        stop.set()
+      } else {
+        repeat {
+          do throws(Failure) {
+            let bytes = try handle.bytes(at: pageBytes, 7 * pageBytes)
+            if bytes?.contains(0) ?? true { zeroes.add() }
+          } catch {
+            if error != .truncated { strange.add() }
+          }
+        } while !stop.isSet
+      }
+    }
+    #expect(strange.count == 0)
+    #expect(zeroes.count == 0)
+  }
 }
