@@ -88,7 +88,8 @@ a_handler_that_was_there_before_is_called(Config) ->
                            touch_own_truncated_mapping(filename:join(Dir, "foreign"))
                    end, #{}),
          {Said, Said} = {Said, binary:part(Output, byte_size(Output), -byte_size(Said))}
-     end || {Kind, Status, Said} <- [{plain, 42, <<"foreign plain handler\n">>}, {info, 43, <<"foreign info handler\n">>}]].
+     end || {Kind, Status, Said} <- [{plain, 42, <<"foreign plain handler\n">>},
+                                     {info, 43, <<"foreign info handler\n">>}]].
 
 a_handler_that_was_there_before_gets_no_fault_of_ours(Config) ->
     {Dir, Library} = {?config(dir, Config), ?config(foreign_signals, Config)},

@@ -305,7 +305,10 @@ touches() ->
      {adler32, fun erlang:adler32/1},
      {phash2, fun erlang:phash2/1},
      {equal, fun(B) -> B =:= binary:copy(<<0>>, byte_size(B)) end},
-     {equal_to_itself, fun(B) -> <<First, _/binary>> = B, <<First, (binary:part(B, 1, byte_size(B) - 1))/binary>> =:= B end},
+     {equal_to_itself, fun(B) ->
+                               <<First, _/binary>> = B,
+                               <<First, (binary:part(B, 1, byte_size(B) - 1))/binary>> =:= B
+                       end},
      {less, fun(B) -> B < <<"AAA">> end},
      {copy, fun binary:copy/1},
      {append, fun(B) -> <<B/binary, "x">> end},
@@ -419,7 +422,8 @@ a_direct_binary_outlives_its_handle(Config) ->
                         end,
               touch_all(content(10), fun() -> Prepare(fun(_) -> ok end) end),
               %% The file may have been deleted by then; a name that is there again is nobody's.
-              touch_all(content(10), fun() -> Prepare(fun(Name) -> file:write_file(Name, <<"other">>, [exclusive]) end) end),
+              Replace = fun(Name) -> file:write_file(Name, <<"other">>, [exclusive]) end,
+              touch_all(content(10), fun() -> Prepare(Replace) end),
               erlang:garbage_collect(),
               eventually(fun() -> descriptors() =< Before + 1 end)
       end).
