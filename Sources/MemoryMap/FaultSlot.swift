@@ -162,7 +162,7 @@ import Synchronization
     if let fileEnd = fileEnd(pageBytes) {
       if page >= fileEnd {
         tail.store(fileEnd, ordering: .relaxed)
-        return replace(fileEnd, end) || replaceAll(start, end)
+        return (!SpareMappings.areScarce && replace(fileEnd, end)) || replaceAll(start, end)
       } else if retries.load(ordering: .relaxed) < 3 {
         // The file may have ended before the page when the instruction ran, and have grown since.
         retries.store(retries.load(ordering: .relaxed) &+ 1, ordering: .relaxed)
@@ -174,12 +174,12 @@ import Synchronization
       return true
     }
     isFull.store(sys_is_full(descriptor.load(ordering: .relaxed)), ordering: .relaxed)
-    if let (from, to) = addHole(page, page &+ pageBytes), replace(from, to) { return true }
+    if !SpareMappings.areScarce, let (from, to) = addHole(page, page &+ pageBytes), replace(from, to) { return true }
     return replaceAll(start, end)
   }
 
-  /// Replaces the whole region, where a part of it cannot be had alone: that takes no more mappings than there were,
-  /// if there are not too many already.
+  /// Replaces the whole region, where a part of it cannot be had alone, or would take one of the last mappings: that
+  /// takes no more of them than there were, if there are not too many already.
   private func replaceAll(_ start: UInt, _ end: UInt) -> Bool {
     tail.store(start, ordering: .relaxed)
     return replace(start, end) || (SpareMappings.giveUp(keeping: 0) && replace(start, end))
@@ -224,7 +224,7 @@ import Synchronization
   }
 
   /// Marks a range as faulted, and then replaces it. Where the process has as many mappings as it may, one that is kept
-  /// for this is given up, but not the last ones: those are for replacing whole regions.
+  /// for this is given up, but none of the reserve: that is for replacing whole regions.
   private func replace(_ from: UInt, _ to: UInt) -> Bool {
     high.store(max(to, high.load(ordering: .relaxed)), ordering: .relaxed)
     // Releasing, and before the pages change: see mayReach.
@@ -232,7 +232,7 @@ import Synchronization
     let flags = sys_map_fixed | sys_map_private | sys_map_anonymous | sys_map_noreserve
     let protection = protection.load(ordering: .relaxed)
     if sys_mmap(from, Int(to &- from), protection, flags, -1, 0) > 0 { return true }
-    return SpareMappings.giveUp(keeping: SpareMappings.count / 2)
+    return SpareMappings.giveUp(keeping: SpareMappings.reserve)
       && sys_mmap(from, Int(to &- from), protection, flags, -1, 0) > 0
   }
 

@@ -99,7 +99,7 @@ import Synchronization
     // Where the process has too many mappings already, all at once needs no more.
     while !isDone {
       isDone = sys_mmap(start, capacity, PROT_READ | PROT_WRITE, flags, -1, 0) > 0
-      if !isDone && !SpareMappings.giveUp(keeping: SpareMappings.count / 2) { return }
+      if !isDone && !SpareMappings.giveUp(keeping: SpareMappings.reserve) { return }
     }
   }
 }

@@ -9,7 +9,12 @@ import Synchronization
 /// Each page that can be read is a mapping of its own between two that cannot be touched. Taking its rights away makes
 /// one mapping of the three, which the system does even where no further mapping may be made.
 enum SpareMappings {
-  static var count: Int { 16 }
+  private static var count: Int { 16 }
+  /// How many are for the last resort.
+  static var reserve: Int { 8 }
+
+  /// Tells whether nothing but the reserve is left.
+  static var areScarce: Bool { held.load(ordering: .relaxed).nonzeroBitCount <= reserve }
 
   /// Sees to it that there are all of them, as far as the system allows.
   static func keep() {

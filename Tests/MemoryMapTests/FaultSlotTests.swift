@@ -13,6 +13,8 @@ import Testing
 
     init(_ count: Int, descriptor: Int32 = -1, fileOffset: Int = 0) throws {
       self.count = count
+      // As at open: without them whole regions are replaced.
+      SpareMappings.keep()
       let address = sys_mmap(
         0, count * pageBytes, PROT_READ | PROT_WRITE, sys_map_private | sys_map_anonymous, -1, 0)
       guard address > 0, let start = unsafe UnsafeMutableRawPointer(bitPattern: address),

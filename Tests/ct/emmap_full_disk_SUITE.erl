@@ -18,7 +18,8 @@ all() ->
     [writing_a_hole_on_a_full_disk_is_enospc, reading_a_hole_on_a_full_disk_ends_nothing,
      many_holes_on_a_full_disk_leave_the_rest_usable, growing_on_a_full_disk_is_enospc,
      counters_on_a_full_disk_are_an_error, counters_in_a_hole_on_a_full_disk_raise_enospc,
-     counters_that_find_no_room_leave_ext4_as_it_was].
+     counters_that_find_no_room_leave_the_disk_as_it_was, counters_that_find_no_room_leave_ext4_as_it_was,
+     counters_that_find_no_room_leave_an_empty_file_as_it_was].
 
 init_per_suite(Config) ->
     case emmap_vm:may_mount(?config(priv_dir, Config)) of
@@ -199,8 +200,14 @@ counters_in_a_hole_on_a_full_disk_raise_enospc(Config) ->
               ok = emmap:close_counters(Healed)
       end).
 
+counters_that_find_no_room_leave_the_disk_as_it_was(Config) -> on_full_disk(Config, fun new_counters_without_room/1).
+
 %% Some file systems keep what they could set aside of a space that is too large.
 counters_that_find_no_room_leave_ext4_as_it_was(Config) -> on_ext4(Config, fun new_counters_without_room/1).
+
+counters_that_find_no_room_leave_an_empty_file_as_it_was(Config) ->
+    on_full_disk(Config, fun counters_without_room_in_empty_file/1),
+    on_ext4(Config, fun counters_without_room_in_empty_file/1).
 
 on_ext4(Config, Fun) ->
     Dir = ?config(dir, Config),
@@ -224,6 +231,15 @@ new_counters_without_room(Dir) ->
     Used = emmap_vm:used(Dir),
     {enospc, Name} = raised(fun() -> emmap:open_counters(Name, ?TOO_MANY) end),
     {error, enoent} = file:read_file_info(Name),
+    {Used, Used} = {Used, emmap_vm:used(Dir)},
+    fewer_fit(Name).
+
+counters_without_room_in_empty_file(Dir) ->
+    Name = filename:join(Dir, "counters"),
+    ok = file:write_file(Name, <<>>),
+    Used = emmap_vm:used(Dir),
+    {enospc, Name} = raised(fun() -> emmap:open_counters(Name, ?TOO_MANY) end),
+    {ok, #file_info{size = 0}} = file:read_file_info(Name),
     {Used, Used} = {Used, emmap_vm:used(Dir)},
     fewer_fit(Name).
 

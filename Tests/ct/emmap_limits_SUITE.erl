@@ -18,7 +18,7 @@ suite() -> [{timetrap, {minutes, 4}}].
 all() ->
     [special_files_are_answered_at_once, a_link_to_nothing_is_followed_when_creating, out_of_descriptors_is_emfile,
      out_of_address_space_is_enomem, too_many_mappings_is_enomem, a_fault_with_too_many_mappings_ends_nothing,
-     many_faults_with_few_mappings_left_end_nothing,
+     many_faults_with_few_mappings_left_end_nothing, many_faults_with_hardly_any_mappings_left_end_nothing,
      closing_with_no_mappings_left_gives_back_the_disk, past_the_file_size_limit_is_efbig,
      growth_that_fails_keeps_no_address_space, failed_opens_leak_nothing].
 
@@ -198,6 +198,9 @@ a_fault_with_too_many_mappings_ends_nothing(Config) ->
 
 %% Each fault takes a mapping more, and some that are kept for this are soon given up.
 many_faults_with_few_mappings_left_end_nothing(Config) -> fault_with_mappings_left(Config, [250]).
+
+%% Here not all faults can have one: pages must then be replaced in some other way.
+many_faults_with_hardly_any_mappings_left_end_nothing(Config) -> fault_with_mappings_left(Config, [40, 5, 0]).
 
 fault_with_mappings_left(Config, Numbers) ->
     Dir = ?config(dir, Config),

@@ -39,18 +39,14 @@ open(Name, Count) when is_integer(Count), Count >= 0, Count =< (16#7ffffffffffff
                0 -> [];
                _ -> [create, {size, ?HEADER_SIZE + 8 * Count}]
            end,
-    IsNew = is_new(Name),
+    Before = before(Name),
     try emmap:open(Name, Options) of
         {ok, File} ->
             try check(File, Count) of
                 {ok, Found} -> {ok, File, Found};
-                {error, Reason} ->
-                    %% What there was no room for is to leave the room that it has taken.
-                    _ = [file:delete(Name, [raw]) || IsNew, Reason =:= enospc orelse Reason =:= edquot,
-                                                     emmap:pread(File, 0, 8) =:= {ok, <<0:64>>}],
-                    close(File, {error, Reason})
+                {error, Reason} -> close(File, leave(Name, File, Before, Reason))
             catch
-                error:Reason when is_atom(Reason) -> close(File, {error, Reason})
+                error:Reason when is_atom(Reason) -> close(File, leave(Name, File, Before, Reason))
             end;
         {error, Short} when Short =:= too_short; Short =:= einval, Count =:= 0 -> too_short(Name);
         {error, _} = Error -> Error
@@ -59,10 +55,35 @@ open(Name, Count) when is_integer(Count), Count >= 0, Count =< (16#7ffffffffffff
     end;
 open(_, _) -> {error, {argument, 2, not_a_count}}.
 
-%% The guard: `file' would ask a process that is named here, and wait for its answer.
-is_new(Name) when is_list(Name); is_binary(Name); is_atom(Name) ->
-    file:read_file_info(Name, [raw]) =:= {error, enoent};
-is_new(_) -> false.
+%% What is there before anything is done. The guard: `file' would ask a process that is named here, and wait for its
+%% answer.
+before(Name) when is_list(Name); is_binary(Name); is_atom(Name) ->
+    case file:read_file_info(Name, [raw]) of
+        {error, enoent} -> nothing;
+        {ok, #file_info{size = 0}} -> empty;
+        _ -> other
+    end;
+before(_) -> other.
+
+%% Counters for which there was no room are to leave what room they have taken, unless somebody else has made the file
+%% one of counters meanwhile.
+leave(Name, File, Before, Reason) when Reason =:= enospc; Reason =:= edquot ->
+    _ = case emmap:pread(File, 0, 8) of
+            {ok, <<?MAGIC>>} -> ok;
+            _ when Before =:= nothing -> file:delete(Name, [raw]);
+            _ when Before =:= empty -> empty(Name);
+            _ -> ok
+        end,
+    {error, Reason};
+leave(_, _, _, Reason) -> {error, Reason}.
+
+empty(Name) ->
+    case file:open(Name, [raw, read, write]) of
+        {ok, File} ->
+            _ = file:truncate(File),
+            file:close(File);
+        Error -> Error
+    end.
 
 close(File, Error) ->
     _ = emmap:close(File),
