@@ -19,7 +19,7 @@ all() ->
      words_of_a_window_are_those_of_the_file, values_have_64_bits, unknown_operations_are_refused,
      compare_exchange_tells_what_was_there, positions_that_are_no_word_are_refused, reading_needs_no_write,
      writing_needs_write, a_closed_file_is_refused, what_is_no_handle_is_refused, a_file_cut_short_raises_truncated,
-     private_words_stay_private, processes_lose_nothing, vms_lose_nothing].
+     private_words_stay_private, processes_lose_nothing, exchanges_lose_nothing, bits_of_others_stay, vms_lose_nothing].
 
 init_per_testcase(Case, Config) -> emmap_test:directory(Case, Config).
 
@@ -238,27 +238,53 @@ private_words_stay_private(Config) ->
     ?assertEqual(6, emmap:patomic_read(File, 0)),
     ?assertEqual(5, emmap:patomic_read(Other, 0)).
 
+%%% At once: so many operations that they overlap on any two schedulers
+
+%% Through one handle, and through two.
 processes_lose_nothing(Config) ->
-    File = words(Config, [0, 0, 0]),
-    Writers = [spawn_monitor(fun() -> count(File, 20000) end) || _ <- lists:seq(1, 4)],
-    [receive {'DOWN', Monitor, process, _, Reason} -> ?assertEqual(normal, Reason) end || {_, Monitor} <- Writers],
-    ?assertEqual([80000, -80000, 80000], [emmap:patomic_read(File, Position) || Position <- [0, 8, 16]]).
+    [begin
+         File = words(Config, [0, 0, 0]),
+         {ok, Second} = emmap:open(emmap_test:path(Config, "file"), [shared, write]),
+         Other = case Handles of 1 -> File; 2 -> Second end,
+         _ = emmap_test:together([fun() -> count(Handle, 200000) end || Handle <- [File, Other, File, Other]]),
+         ?assertEqual({Handles, [800000, -800000, 800000]},
+                      {Handles, [emmap:patomic_read(File, Position) || Position <- [0, 8, 16]]}),
+         [ok = emmap:close(Handle) || Handle <- [File, Second]]
+     end || Handles <- [1, 2]].
+
+%% What was put in has come out once, or is still there.
+exchanges_lose_nothing(Config) ->
+    File = words(Config, [0]),
+    Each = 300000,
+    Taken = emmap_test:together([fun() -> exchange_many(File, From, From + Each, 0) end
+                                 || From <- [1, Each + 1, 2 * Each + 1, 3 * Each + 1]]),
+    ?assertEqual(4 * Each * (4 * Each + 1) div 2, lists:sum(Taken) + emmap:patomic_read(File, 0)).
+
+exchange_many(_, To, To, Sum) -> Sum;
+exchange_many(File, N, To, Sum) -> exchange_many(File, N + 1, To, Sum + emmap:patomic(File, 0, xchg, N)).
+
+%% Each process has a bit of the word to itself, and finds it as it left it.
+bits_of_others_stay(Config) ->
+    File = words(Config, [0]),
+    [ok, ok, ok, ok] = emmap_test:together([fun() -> turn(File, 1 bsl Bit, 100000) end || Bit <- [0, 1, 62, 31]]),
+    ?assertEqual(0, emmap:patomic_read(File, 0)).
+
+turn(_, _, 0) -> ok;
+turn(File, Bit, N) ->
+    ?assertEqual({0, Bit, 0, Bit},
+                 {emmap:patomic(File, 0, 'bor', Bit) band Bit, emmap:patomic(File, 0, 'band', bnot Bit) band Bit,
+                  emmap:patomic(File, 0, 'bxor', Bit) band Bit, emmap:patomic(File, 0, 'bxor', Bit) band Bit}),
+    turn(File, Bit, N - 1).
 
 vms_lose_nothing(Config) ->
-    _ = words(Config, [0, 0, 0]),
+    _ = words(Config, [0, 0, 0, 0]),
     Path = emmap_test:path(Config, "file"),
-    Self = self(),
-    Vms = [emmap_test:start_vm() || _ <- [1, 2]],
-    Callers = [spawn_link(fun() ->
-                   ok = emmap_test:in_vm(Vm, fun() ->
-                       {ok, File} = emmap:open(Path, [shared, write]),
-                       count(File, 20000)
-                   end),
-                   Self ! {done, self()}
-               end) || Vm <- Vms],
-    [receive {done, Caller} -> ok end || Caller <- Callers],
-    [emmap_test:stop_vm(Vm) || Vm <- Vms],
-    ?assertEqual({ok, <<40000:64/native, -40000:64/native, 40000:64/native>>}, file:read_file(Path)).
+    [ok, ok] = emmap_test:in_two_vms(fun() ->
+        {ok, File} = emmap:open(Path, [shared, write]),
+        emmap_test:meet(File, 24, 2),
+        count(File, 300000)
+    end),
+    ?assertEqual({ok, <<600000:64/native, -600000:64/native, 600000:64/native, 2:64/native>>}, file:read_file(Path)).
 
 %% Counts up by addition, down by subtraction, and up by compare-and-exchange.
 count(_, 0) -> ok;

@@ -17,9 +17,12 @@
 all() ->
     [counters_return_the_old_value, counters_wrap_around, counters_are_numbered_from_0, values_have_64_bits,
      what_is_no_file_of_counters_is_refused, a_closed_file_is_refused, close_counters_closes_once,
-     a_new_file_has_these_bytes, one_counter_is_the_default, an_empty_file_becomes_one_of_counters,
+     a_new_file_has_these_bytes, one_counter_is_the_default, a_file_of_one_is_neither_less_nor_more,
+     what_is_no_name_is_refused, an_empty_file_becomes_one_of_counters,
      a_file_of_zeroes_becomes_one_of_counters, a_file_written_by_hand_opens, its_number_comes_from_the_file,
      a_file_that_is_not_there_has_no_number, a_number_must_be_right, a_number_must_be_possible,
+     a_half_made_file_is_taken_for_a_new_one, a_half_made_file_of_something_else_is_refused,
+     a_crash_while_it_is_made_leaves_a_new_file, counters_have_disk_space_set_aside,
      a_wrong_magic_is_refused, a_wrong_length_is_refused, an_absurd_count_is_refused, another_file_is_refused,
      what_cannot_be_opened_names_file_and_reason, refusing_leaves_no_descriptor, two_open_a_new_file_at_once,
      processes_lose_nothing, vms_lose_nothing, counters_survive_a_killed_vm].
@@ -164,8 +167,24 @@ one_counter_is_the_default(Config) ->
     ok = emmap:close_counters(Again),
     Two = emmap_test:file(Config, "two", <<(header(2))/binary, 0:128>>),
     ?assertError({{wrong_count, 2}, Two}, emmap:open_counters(Two)),
-    ?raises(1, "not a file name", emmap:open_counters({})),
-    ?raises(1, "not a file name", emmap:open_counters([0])).
+    ?assertEqual({ok, <<(header(2))/binary, 0:128>>}, file:read_file(Two)).
+
+%% Of no counter, of one, and of two.
+a_file_of_one_is_neither_less_nor_more(Config) ->
+    [begin
+         Path = emmap_test:file(Config, "counters", <<(header(Count))/binary, 0:(64 * Count)>>),
+         case Count of
+             1 -> ok = emmap:close_counters(emmap:open_counters(Path));
+             _ -> ?assertError({{wrong_count, Count}, Path}, emmap:open_counters(Path))
+         end,
+         ?assertEqual(<<(header(Count))/binary, 0:(64 * Count)>>, contents(Config))
+     end || Count <- [0, 1, 2]].
+
+what_is_no_name_is_refused(_) ->
+    [begin
+         ?raises(1, "not a file name", emmap:open_counters(Bad)),
+         ?raises(1, "not a file name", emmap:open_counters(Bad, 1))
+     end || Bad <- [{}, [0], 1, <<"a", 0>>]].
 
 an_empty_file_becomes_one_of_counters(Config) ->
     _ = emmap_test:file(Config, "counters", <<>>),
@@ -229,6 +248,74 @@ a_number_must_be_possible(Config) ->
     [?assertError({Reason, Path} when is_atom(Reason), emmap:open_counters(Path, Count))
      || Count <- [?MOST, ?MOST - 1, 1 bsl 59]],
     ?assertNot(filelib:is_file(Path)).
+
+%% The number is set and the magic is not: so a crash leaves it.
+a_half_made_file_is_taken_for_a_new_one(Config) ->
+    [begin
+         _ = emmap_test:file(Config, "counters", <<0:64, Count:64/little, 0:(64 * Count)>>),
+         {_, Count} = Counters = new(Config, Count),
+         0 = emmap:inc_counter(Counters, Count - 1),
+         ok = emmap:close_counters(Counters),
+         ?assertEqual(<<(header(Count))/binary, 0:(64 * (Count - 1)), 1:64/little>>, contents(Config))
+     end || Count <- [1, 2, 5, 1000]].
+
+a_half_made_file_of_something_else_is_refused(Config) ->
+    refused(Config, <<0:64, 2:64/little, 0:128>>, [0, 1, 3]),
+    [refused(Config, <<0:64, N:64/little, 0:128>>) || N <- [1, 3, 2 bsl 56, 1 bsl 63 + 2]],
+    [refused(Config, <<0:64, 2:64/little, Words:16/binary>>)
+     || Words <- [<<1, 0:120>>, <<0:127, 1:1>>, <<0:64, 1:64/little>>]],
+    %% More than is read at a time.
+    refused(Config, <<0:64, 20000:64/little, 0:(64 * 20000 - 1), 1:1>>, [20000]).
+
+%% Between the number and the magic the VM ends.
+a_crash_while_it_is_made_leaves_a_new_file(Config) ->
+    Path = emmap_test:path(Config, "counters"),
+    ?assertEqual({9, <<>>}, emmap_test:run_erl(io_lib:format("~p:open_and_die(~p, 3).", [?MODULE, Path]))),
+    ?assertEqual(<<0:64, 3:64/little, 0:192>>, contents(Config)),
+    {_, 3} = Counters = new(Config, 3),
+    ?assertEqual(0, emmap:inc_counter(Counters, 2)),
+    ok = emmap:close_counters(Counters),
+    ?assertEqual(<<(header(3))/binary, 0:128, 1:64/little>>, contents(Config)).
+
+%% With an emmap_counters that ends the VM where it would write the magic.
+open_and_die(Path, Count) ->
+    {ok, {_, [{abstract_code, {_, Forms}}]}} = beam_lib:chunks(code:which(emmap_counters), [abstract_code]),
+    {ok, Module, Binary} = compile:forms(die_at_the_magic(Forms), []),
+    {module, Module} = code:load_binary(Module, "changed", Binary),
+    emmap:open_counters(Path, Count).
+
+die_at_the_magic({call, Line, {remote, _, {atom, _, emmap}, {atom, _, patomic_cas}}, [_, {integer, _, 0}, _, _]}) ->
+    {call, Line, {remote, Line, {atom, Line, erlang}, {atom, Line, halt}},
+     [{integer, Line, 9}, {cons, Line, {tuple, Line, [{atom, Line, flush}, {atom, Line, false}]}, {nil, Line}}]};
+die_at_the_magic(Form) when is_tuple(Form) -> list_to_tuple(die_at_the_magic(tuple_to_list(Form)));
+die_at_the_magic([Form | Forms]) -> [die_at_the_magic(Form) | die_at_the_magic(Forms)];
+die_at_the_magic(Form) -> Form.
+
+%% So that a disk that fills up later fails no counter.
+counters_have_disk_space_set_aside(Config) ->
+    Path = emmap_test:path(Config, "counters"),
+    {ok, Raw} = file:open(emmap_test:path(Config, "raw"), [raw, write]),
+    Allocates = file:allocate(Raw, 0, 100000) =:= ok,
+    ok = file:close(Raw),
+    case Allocates andalso not emmap_test:is_tmpfs(filename:dirname(Path)) of
+        false -> {skip, "the file system sets no disk space aside"};
+        true ->
+            [begin
+                 ok = emmap:close_counters(Open()),
+                 ?assert(blocks(Path) * 512 >= 16 + 8 * 100000),
+                 ok = file:delete(Path)
+             end || Open <- [fun() -> emmap:open_counters(Path, 100000) end,
+                             fun() ->
+                                 {ok, Sparse} = file:open(Path, [raw, write]),
+                                 {ok, Size} = file:position(Sparse, 16 + 8 * 100000),
+                                 ok = file:truncate(Sparse),
+                                 ok = file:close(Sparse),
+                                 ?assertEqual({Size, 0}, {filelib:file_size(Path), blocks(Path)}),
+                                 emmap:open_counters(Path, 100000)
+                             end]]
+    end.
+
+blocks(Path) -> list_to_integer(string:trim(os:cmd("stat -c %b '" ++ Path ++ "'"))).
 
 %%% Refused, and left as they were
 
@@ -304,21 +391,17 @@ two_open_a_new_file_at_once(Config) ->
 
 processes_lose_nothing(Config) ->
     Counters = new(Config, 2),
-    Counting = [spawn_monitor(fun() -> count(Counters, 20000) end) || _ <- lists:seq(1, 4)],
-    [receive {'DOWN', Monitor, process, _, Reason} -> ?assertEqual(normal, Reason) end || {_, Monitor} <- Counting],
-    ?assertEqual({80000, -80000}, {emmap:read_counter(Counters, 0), emmap:read_counter(Counters, 1)}).
+    [ok, ok, ok, ok] = emmap_test:together([fun() -> count(Counters, 300000) end || _ <- lists:seq(1, 4)]),
+    ?assertEqual({1200000, -1200000}, {emmap:read_counter(Counters, 0), emmap:read_counter(Counters, 1)}).
 
 vms_lose_nothing(Config) ->
     Path = emmap_test:path(Config, "counters"),
-    Self = self(),
-    Vms = [emmap_test:start_vm() || _ <- [1, 2]],
-    Callers = [spawn_link(fun() ->
-                   ok = emmap_test:in_vm(Vm, fun() -> count(emmap:open_counters(Path, 2), 20000) end),
-                   Self ! {done, self()}
-               end) || Vm <- Vms],
-    [receive {done, Caller} -> ok end || Caller <- Callers],
-    [emmap_test:stop_vm(Vm) || Vm <- Vms],
-    ?assertEqual(<<(header(2))/binary, 40000:64/little, -40000:64/little>>, contents(Config)).
+    [ok, ok] = emmap_test:in_two_vms(fun() ->
+        {File, 3} = Counters = emmap:open_counters(Path, 3),
+        emmap_test:meet(File, byte_size(header(3)) + 16, 2),
+        count(Counters, 500000)
+    end),
+    ?assertEqual(<<(header(3))/binary, 1000000:64/little, -1000000:64/little, 2:64/little>>, contents(Config)).
 
 count(_, 0) -> ok;
 count(Counters, N) ->

@@ -5,9 +5,11 @@
 -module(emmap_test).
 
 -export([directory/2, path/2, file/3, bytes/1]).
--export([start_vm/0, start_vm/1, in_vm/2, kill_vm/1, stop_vm/1, run_erl/1]).
--export([raised/1, in_process/1, wait_until/1, wait_until/2]).
--export([page_size/0, descriptors/0, mappings/0, mapping_at/1, free_address/1, status_kb/1]).
+-export([start_vm/0, start_vm/1, in_vm/2, in_two_vms/1, kill_vm/1, stop_vm/1, run_erl/1, run_erl/2, meet/3]).
+-export([raised/1, in_process/1, together/1, wait_until/1, wait_until/2]).
+-export([page_size/0, descriptors/0, mappings/0, mappings_of/1, mapping_at/1, free_address/1, status_kb/1]).
+-export([is_tmpfs/1]).
+
 
 -define(DEADLINE, 20000).
 
@@ -41,7 +43,27 @@ start_vm(Arguments) ->
 
 in_vm(Vm, Fun) -> peer:call(Vm, erlang, apply, [Fun, []], 60000).
 
+%% Runs a fun in two VMs at the same time, and gives the results.
+in_two_vms(Fun) ->
+    Vms = [start_vm() || _ <- [1, 2]],
+    Results = together([fun() -> in_vm(Vm, Fun) end || Vm <- Vms]),
+    [stop_vm(Vm) || Vm <- Vms],
+    Results.
+
 stop_vm(Vm) -> peer:stop(Vm).
+
+%% Waits until so many have come here, in whatever VM they are: each counts itself in a word of a shared file.
+meet(File, Position, Count) ->
+    _ = emmap:patomic(File, Position, add, 1),
+    wait_for_others(File, Position, Count).
+
+wait_for_others(File, Position, Count) ->
+    case emmap:patomic_read(File, Position) < Count of
+        true ->
+            erlang:yield(),
+            wait_for_others(File, Position, Count);
+        false -> ok
+    end.
 
 %% Ends a VM as a crash of the machine would, as far as it can tell, and returns when the process is gone.
 kill_vm(Vm) ->
@@ -59,9 +81,13 @@ is_running(Pid) ->
     end.
 
 %% Runs Erlang expressions in a VM without a shell; returns its exit status, and all that it printed.
-run_erl(Expressions) ->
-    Port = open_port({spawn_executable, os:find_executable("erl")},
-                     [{args, code_path() ++ ["-noshell", "-eval", unicode:characters_to_binary(Expressions)]},
+run_erl(Expressions) -> run_erl(Expressions, "").
+
+%% The same after a command of the shell, such as "umask 077".
+run_erl(Expressions, Command) ->
+    Port = open_port({spawn_executable, "/bin/sh"},
+                     [{args, ["-c", Command ++ "\nexec \"$@\"", "sh", os:find_executable("erl") | code_path()]
+                           ++ ["-noshell", "-eval", unicode:characters_to_binary(Expressions)]},
                       exit_status, stderr_to_stdout, binary]),
     collect(Port, []).
 
@@ -96,6 +122,15 @@ in_process(Fun) ->
         {'DOWN', Monitor, process, Pid, Reason} -> error(Reason)
     end.
 
+%% Runs funs at the same time, each in a process of its own that starts when all are there; gives their results.
+together(Funs) ->
+    Runners = [spawn_monitor(fun() -> receive go -> exit({done, Fun()}) end end) || Fun <- Funs],
+    [Pid ! go || {Pid, _} <- Runners],
+    [receive
+         {'DOWN', Monitor, process, Pid, {done, Result}} -> Result;
+         {'DOWN', Monitor, process, Pid, Reason} -> error(Reason)
+     end || {Pid, Monitor} <- Runners].
+
 %% Asks until the answer is yes.
 wait_until(Fun) -> wait_until(Fun, ?DEADLINE).
 
@@ -122,6 +157,11 @@ descriptors() ->
 mappings() ->
     {ok, Maps} = file:read_file("/proc/self/maps"),
     [range(Line) || Line <- binary:split(Maps, <<"\n">>, [global, trim])].
+
+%% How many mappings of a file there are.
+mappings_of(Path) ->
+    {ok, Maps} = file:read_file("/proc/self/maps"),
+    length(binary:matches(Maps, iolist_to_binary([Path, "\n"]))).
 
 range(Line) ->
     [Range | _] = binary:split(Line, <<" ">>),
@@ -164,3 +204,6 @@ status_kb(Name) ->
     {ok, Status} = file:read_file("/proc/self/status"),
     {match, [Number]} = re:run(Status, Name ++ ":\\s+(\\d+)", [{capture, all_but_first, list}]),
     list_to_integer(Number).
+
+%% Whether a directory is in memory, and has no disk behind it.
+is_tmpfs(Directory) -> string:trim(os:cmd("stat -f -c %T '" ++ Directory ++ "'")) =:= "tmpfs".
