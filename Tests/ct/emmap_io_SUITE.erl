@@ -17,17 +17,19 @@ groups() ->
     [{reading, [], [read_moves_the_position, read_stops_at_the_end, read_refuses_bad_counts, read_line_gives_lines,
                     read_line_of_any_length, read_line_refuses_what_is_no_handle, pread_past_the_end_is_eof,
                     pread_keeps_the_position, pread_refuses_bad_arguments, pread_list_gives_a_list,
-                    pread_list_refuses_bad_arguments, large_reads_are_whole]},
+                    pread_list_goes_to_the_end, pread_list_refuses_bad_arguments, large_reads_are_whole]},
      {writing, [], [write_moves_the_position, write_past_the_end_grows_the_file, write_past_a_fixed_end_writes_nothing,
                     write_refuses_bad_data, write_takes_iodata, pwrite_keeps_the_position,
                     pwrite_past_the_end_fills_with_zeroes, pwrite_of_nothing_changes_nothing,
-                    pwrite_refuses_bad_arguments, pwrite_list_says_how_many_were_done, pwrite_list_refuses_bad_lists,
-                    large_writes_are_whole]},
+                    pwrite_refuses_bad_arguments, pwrite_list_writes_in_order, pwrite_list_says_how_many_were_done,
+                    pwrite_list_refuses_bad_lists, large_writes_are_whole, pieces_are_written_one_after_the_other,
+                    pieces_past_a_fixed_end_are_not_written, so_many_pieces_are_written]},
      {moving, [], [position_moves_from_everywhere, position_before_the_start_is_einval,
                    position_refuses_bad_locations]},
      {copying, [], [copy_moves_both_positions, copy_stops_at_the_end, copy_refuses_bad_arguments,
                     ipread_follows_a_header, ipread_past_the_end_is_eof, ipread_refuses_bad_arguments]},
      {file_module, [], [file_functions_take_a_handle, read_handle_info_is_that_of_the_file,
+                        read_handle_info_tells_owner_and_group,
                         read_handle_info_of_an_empty_file, read_handle_info_refuses_bad_arguments,
                         sendfile_falls_back_to_reading, sendfile_from_and_past_the_end,
                         sendfile_refuses_what_is_no_handle]},
@@ -35,12 +37,14 @@ groups() ->
                   resize_refuses_bad_sizes, truncate_cuts_at_the_position, truncate_fills_up_to_the_position,
                   truncate_refuses_what_cannot_change, remap_follows_the_file,
                   remap_of_an_unchanged_file_changes_nothing, remap_refuses_what_is_no_handle,
-                  allocate_grows_a_file_only_past_its_end, allocate_refuses_bad_ranges]},
+                  allocate_takes_disk_space, allocate_grows_a_file_only_past_its_end, allocate_refuses_bad_ranges]},
      {durability, [], [sync_returns_when_it_is_done, sync_range_has_bounds, sync_refuses_bad_arguments,
                        sync_of_nothing_is_ok, advise_takes_every_advice, advise_never_drops_data,
                        advise_refuses_bad_arguments]},
-     {locking, [], [lock_never_shows_half_a_write, lock_keeps_lines_whole, nolock_takes_the_same_calls,
-                    lock_gives_every_write_its_place]}].
+     {locking, [], [lock_never_shows_half_a_write, lock_never_shows_half_an_append, lock_keeps_lines_whole,
+                    nolock_takes_the_same_calls, shrinking_never_shows_what_was_not_there,
+                    lock_gives_every_write_its_place, every_byte_is_read_once, every_line_is_read_once,
+                    every_line_is_read_once_while_others_write]}].
 
 init_per_testcase(Case, Config) -> emmap_test:directory(Case, Config).
 
@@ -166,7 +170,13 @@ pread_list_gives_a_list(Config) ->
     {File, _} = Both = both(Config, <<"0123456789">>),
     [same(Both, Config, fun(F) -> file:pread(F, List) end)
      || List <- [[], [{0, 1}], [{0, 1}, {9, 1}, {10, 1}, {8, 5}], [{11, 1}, {0, 10}]]],
-    ?assertEqual({ok, [<<"9">>, eof]}, emmap:pread(File, [{9, 2}, {10, 1}])).
+    ?assertEqual({ok, [<<"9">>, <<"0">>]}, emmap:pread(File, [{9, 1}, {0, 1}])).
+
+pread_list_goes_to_the_end(Config) ->
+    {File, _} = Both = both(Config, <<"0123456789">>),
+    [same(Both, Config, fun(F) -> file:pread(F, [{Offset, Count}, {0, 1}]) end)
+     || Offset <- [8, 9, 10, 11, 1 bsl 32], Count <- [0, 1, 2, 3, 100]],
+    ?assertEqual({ok, [<<"89">>, <<"9">>, eof, eof]}, emmap:pread(File, [{8, 3}, {9, 2}, {10, 1}, {11, 1}])).
 
 pread_list_refuses_bad_arguments(Config) ->
     {File, _} = Both = both(Config, <<"0123456789">>),
@@ -271,6 +281,12 @@ pwrite_refuses_bad_arguments(Config) ->
     [?assertEqual({error, badarg}, emmap:pwrite(Bad, 0, <<>>)) || Bad <- no_handles()],
     ?assertEqual({ok, <<"0123456789">>}, emmap:pread(File, 0, 100)).
 
+pwrite_list_writes_in_order(Config) ->
+    {File, _} = Both = both(Config, <<"0123456789">>),
+    ok = same(Both, Config, fun(F) -> file:pwrite(F, [{5, "abc"}, {6, <<"de">>}, {0, ["f", <<"g">>]}]) end),
+    ok = emmap:pwrite(File, [{9, "h"}, {9, "i"}]),
+    ?assertEqual({ok, <<"fg234ade8i">>}, emmap:pread(File, 0, 100)).
+
 pwrite_list_says_how_many_were_done(Config) ->
     {File, _} = Both = both(Config, <<"0123456789">>),
     [same(Both, Config, fun(F) -> file:pwrite(F, List) end)
@@ -295,6 +311,58 @@ large_writes_are_whole(Config) ->
           || Count <- [256 bsl 10, (256 bsl 10) + 1, 1 bsl 20]],
          ok = same(Both, Config, fun(F) -> file:write(F, Bytes) end)
      end || Size <- [10, 2 bsl 20], Options <- [[], [nolock]]].
+
+%% More than 1 MiB, which is not made one binary: inside the file, across its end, at it, and past it.
+pieces_are_written_one_after_the_other(Config) ->
+    Pieces = [binary:copy(<<N>>, 300000) || N <- lists:seq($a, $i)],
+    Size = iolist_size(Pieces),
+    [begin
+         {File, _} = Both = both(Config, <<0:(8 * (3 bsl 20))>>, Options),
+         [ok = same(Both, Config, fun(F) -> file:pwrite(F, Offset, Pieces) end)
+          || Offset <- [3, (3 bsl 20) - Size - 1, (3 bsl 20) - Size]],
+         [begin
+              ok = same(Both, Config, fun(F) -> file:pwrite(F, Offset, Data) end),
+              ?assertEqual({ok, iolist_to_binary(Data)}, emmap:pread(File, Offset, Size))
+          end || {Offset, Data} <- [{(3 bsl 20) - Size + 1, Pieces}, {2 bsl 20, lists:reverse(Pieces)}]],
+         {ok, End} = same(Both, Config, fun(F) -> file:position(F, eof) end),
+         ok = same(Both, Config, fun(F) -> file:pwrite(F, End + 5, Pieces) end),
+         %% At the position: across the end, at it, and inside.
+         [begin
+              {ok, Position} = same(Both, Config, fun(F) -> file:position(F, Location) end),
+              ok = same(Both, Config, fun(F) -> file:write(F, Data) end),
+              ?assertEqual({ok, iolist_to_binary(Data)}, emmap:pread(File, Position, Size))
+          end || {Location, Data} <- [{{eof, -400000}, Pieces}, {eof, lists:reverse(Pieces)}, {17, Pieces}]],
+         ok = emmap:close(File)
+     end || Options <- [[], [nolock], [direct]]].
+
+pieces_past_a_fixed_end_are_not_written(Config) ->
+    Pieces = [binary:copy(<<N>>, 300000) || N <- lists:seq($a, $i)],
+    Size = iolist_size(Pieces),
+    [begin
+         Before = binary:copy(<<"x">>, Size + 1),
+         File = open(Config, Before, Options),
+         ?assertEqual({error, enospc}, emmap:pwrite(File, 2, Pieces)),
+         {ok, 2} = emmap:position(File, 2),
+         ?assertEqual({error, enospc}, emmap:write(File, Pieces)),
+         ?assertEqual({ok, 2}, emmap:position(File, cur)),
+         ?assertEqual({ok, Before}, emmap:pread(File, 0, Size + 2)),
+         ok = emmap:pwrite(File, 1, Pieces),
+         ?assertEqual({ok, <<"x", (iolist_to_binary(Pieces))/binary>>}, emmap:pread(File, 0, Size + 2)),
+         {ok, 0} = emmap:position(File, 0),
+         ok = emmap:write(File, Pieces),
+         ?assertEqual({ok, Size}, emmap:position(File, cur)),
+         ?assertEqual({ok, <<(iolist_to_binary(Pieces))/binary, "i">>}, emmap:pread(File, 0, Size + 2)),
+         ok = emmap:close(File)
+     end || Options <- [[write], [shared, write, fixed_size], [shared, write, fixed_size, nolock]]].
+
+%% More than the system takes in one call: IOV_MAX is 1024.
+so_many_pieces_are_written(Config) ->
+    Pieces = [binary:copy(<<N:32>>, 250) || N <- lists:seq(1, 1500)],
+    [begin
+         Both = both(Config, <<0:(8 * Size)>>),
+         ok = same(Both, Config, fun(F) -> file:pwrite(F, 1, Pieces) end),
+         ok = same(Both, Config, fun(F) -> file:write(F, Pieces) end)
+     end || Size <- [2 bsl 20, 10]].
 
 %%% Moving
 
@@ -412,6 +480,16 @@ read_handle_info_is_that_of_the_file(Config) ->
          ?assertEqual({ok, OfPath}, emmap:read_handle_info(File, Options)),
          ?assertEqual({ok, OfPath}, file:read_file_info(File, Options))
      end || Options <- [[], [{time, local}], [{time, universal}], [{time, posix}], [raw]]].
+
+%% Only root may give a file away; others see that it is theirs.
+read_handle_info_tells_owner_and_group(Config) ->
+    Path = emmap_test:file(Config, "file", <<"data">>),
+    {ok, File} = emmap:open(Path, []),
+    case file:change_owner(Path, 1, 2) of
+        ok -> ?assertMatch({ok, #file_info{uid = 1, gid = 2}}, emmap:read_handle_info(File, []));
+        {error, eperm} -> ok
+    end,
+    ?assertEqual(file:read_file_info(Path), emmap:read_handle_info(File, [])).
 
 read_handle_info_of_an_empty_file(Config) ->
     [begin
@@ -592,6 +670,19 @@ remap_of_an_unchanged_file_changes_nothing(Config) ->
 remap_refuses_what_is_no_handle(_) ->
     [?assertError(badarg, emmap:remap(Bad)) || Bad <- no_handles()].
 
+allocate_takes_disk_space(Config) ->
+    {File, _} = Both = both(Config, <<"0123456789">>),
+    Before = blocks(emmap_test:path(Config, "mapped")),
+    ok = same(Both, Config, fun(F) -> file:allocate(F, 0, 1 bsl 20) end),
+    ?assert(blocks(emmap_test:path(Config, "mapped")) * 512 >= 1 bsl 20),
+    ?assert(blocks(emmap_test:path(Config, "mapped")) > Before),
+    %% A hole in the midst of a file.
+    {ok, _} = emmap:resize(File, 4 bsl 20),
+    Sparse = blocks(emmap_test:path(Config, "mapped")),
+    ok = emmap:allocate(File, 2 bsl 20, 1 bsl 20),
+    ?assert(blocks(emmap_test:path(Config, "mapped")) - Sparse >= (1 bsl 20) div 512),
+    ?assertMatch(#{size := 4194304}, emmap:info(File)).
+
 allocate_grows_a_file_only_past_its_end(Config) ->
     {File, _} = Both = both(Config, <<"0123456789">>),
     [begin
@@ -599,8 +690,7 @@ allocate_grows_a_file_only_past_its_end(Config) ->
          ?assertMatch(#{size := Size}, emmap:info(File)),
          ?assertEqual({ok, <<"9">>}, emmap:pread(File, 9, 1))
      end || {Offset, Count, Size} <- [{0, 1, 10}, {0, 10, 10}, {9, 1, 10}, {9, 2, 11}, {11, 1, 12},
-                                      {0, 1 bsl 20, 1 bsl 20}]],
-    ?assert(blocks(emmap_test:path(Config, "mapped")) * 512 >= 1 bsl 20).
+                                      {0, 1 bsl 20, 1 bsl 20}]].
 
 blocks(Path) -> list_to_integer(string:trim(os:cmd("stat -c %b '" ++ Path ++ "'"))).
 
@@ -692,6 +782,7 @@ advise_refuses_bad_arguments(Config) ->
 
 -define(BLOCK, 8192).
 -define(READS, 20000).
+-define(APPENDED, 32768).
 
 %% Two processes fill the same block, each with its own byte; a reader that finds both has seen half a write.
 lock_never_shows_half_a_write(Config) ->
@@ -704,10 +795,7 @@ lock_keeps_lines_whole(Config) ->
     File = open(Config, hd(Blocks), [shared, write]),
     Writers = [spawn_monitor(fun() -> write_lines_until_told(File, Block) end) || Block <- Blocks],
     Broken = [Line || Line <- read_lines(File, ?READS, []), not is_whole(Line)],
-    [begin
-         Pid ! stop,
-         receive {'DOWN', Monitor, process, Pid, Reason} -> ?assertEqual(normal, Reason) end
-     end || {Pid, Monitor} <- Writers],
+    ok = stop(Writers),
     ?assertEqual([], lists:sublist(Broken, 3)).
 
 write_lines_until_told(File, Block) ->
@@ -737,33 +825,105 @@ nolock_takes_the_same_calls(Config) ->
     ct:log("~b of ~b reads were torn", [length(Torn), ?READS]),
     [?assertEqual([], lists:usort(binary_to_list(Bytes)) -- "ab") || Bytes <- lists:sublist(Torn, 100)].
 
-%% Reads while two processes write, and returns the reads that were no single write.
+%% Reads while two processes write, until there are enough reads and enough writes of each; returns the reads that were
+%% no single write.
 torn(Config, Options) ->
     File = open(Config, binary:copy(<<"a">>, ?BLOCK + 100), [shared, write | Options]),
-    Writers = [spawn_monitor(fun() -> write_until_told(File, binary:copy(Byte, ?BLOCK), 0) end)
-               || Byte <- [<<"a">>, <<"b">>]],
-    Torn = read_blocks(File, ?READS, []),
-    [begin
-         Pid ! stop,
-         receive {'DOWN', Monitor, process, Pid, Reason} -> ?assertMatch({wrote, N} when N > 1000, Reason) end
-     end || {Pid, Monitor} <- Writers],
+    Writes = atomics:new(2, []),
+    Writers = [spawn_monitor(fun() -> write_until_told(File, binary:copy(Byte, ?BLOCK), Writes, Index) end)
+               || {Index, Byte} <- [{1, <<"a">>}, {2, <<"b">>}]],
+    Torn = read_blocks(File, ?READS, Writes, []),
+    ok = stop(Writers),
     ok = emmap:close(File),
     Torn.
 
-write_until_told(File, Block, N) ->
+stop(Processes) ->
+    [begin
+         Pid ! stop,
+         receive {'DOWN', Monitor, process, Pid, Reason} -> ?assertEqual(normal, Reason) end
+     end || {Pid, Monitor} <- Processes],
+    ok.
+
+write_until_told(File, Block, Writes, Index) ->
     %% Not on a page boundary, and over more pages than one.
     ok = emmap:pwrite(File, 50, Block),
-    receive
-        stop -> exit({wrote, N})
-    after 0 -> write_until_told(File, Block, N + 1)
+    ok = atomics:add(Writes, Index, 1),
+    receive stop -> ok after 0 -> write_until_told(File, Block, Writes, Index) end.
+
+read_blocks(File, N, Writes, Torn) ->
+    {ok, Bytes} = emmap:pread(File, 50, ?BLOCK),
+    More = case binary:copy(binary:part(Bytes, 0, 1), ?BLOCK) of
+               Bytes -> Torn;
+               _ -> [Bytes | Torn]
+           end,
+    case N =< 0 andalso atomics:get(Writes, 1) > 1000 andalso atomics:get(Writes, 2) > 1000 of
+        true -> More;
+        false -> read_blocks(File, N - 1, Writes, More)
     end.
 
-read_blocks(_, 0, Torn) -> Torn;
-read_blocks(File, N, Torn) ->
-    {ok, Bytes} = emmap:pread(File, 50, ?BLOCK),
-    case binary:copy(binary:part(Bytes, 0, 1), ?BLOCK) of
-        Bytes -> read_blocks(File, N - 1, Torn);
-        _ -> read_blocks(File, N - 1, [Bytes | Torn])
+%% Each write N puts N into blocks N and N + 1, the first inside the file and the second past its end: of the first, a
+%% read sees all or nothing.
+lock_never_shows_half_an_append(Config) ->
+    File = open(Config, <<0:(8 * ?APPENDED)>>, [shared, write]),
+    Written = atomics:new(1, []),
+    {_, Monitor} = spawn_monitor(fun() ->
+        [begin
+             ok = emmap:pwrite(File, N * ?APPENDED, binary:copy(<<N:32>>, 2 * ?APPENDED div 4)),
+             ok = atomics:put(Written, 1, N)
+         end || N <- lists:seq(0, 3000)]
+    end),
+    ?assertEqual([], half_appends(File, Written, Monitor, [])),
+    ok = emmap:close(File).
+
+half_appends(File, Written, Monitor, Half) ->
+    receive
+        {'DOWN', Monitor, process, _, Reason} ->
+            ?assertEqual(normal, Reason),
+            lists:sublist(Half, 3)
+    after 0 ->
+        First = atomics:get(Written, 1),
+        {ok, Bytes} = emmap:pread(File, First * ?APPENDED, 4 * ?APPENDED),
+        Blocks = lists:zip(lists:seq(First, First + byte_size(Bytes) div ?APPENDED - 1),
+                           [Block || <<Block:?APPENDED/binary>> <= Bytes]),
+        Torn = [Number || {Number, <<N:32, _/binary>> = Block} <- Blocks,
+                          not (N =:= Number orelse N =:= max(Number - 1, 0)) orelse Block =/= filled(N)],
+        half_appends(File, Written, Monitor, [{First, Torn} || Torn =/= []] ++ Half)
+    end.
+
+filled(N) -> binary:copy(<<N:32>>, ?APPENDED div 4).
+
+%% A file of one byte over and over, cut and filled up again: whatever is read, and however much, is of that byte.
+shrinking_never_shows_what_was_not_there(Config) ->
+    Bytes = binary:copy(<<"x">>, 5 * ?BLOCK),
+    [begin
+         File = open(Config, Bytes, [shared, write | Options]),
+         Rounds = atomics:new(1, []),
+         Shrinker = spawn_monitor(fun() -> shrink_until_told(File, Bytes, Rounds) end),
+         Seen = read_shrinking(File, Rounds, 20000, #{}),
+         ok = stop([Shrinker]),
+         ct:log("~p", [Seen]),
+         ?assertEqual({Options, []}, {Options, maps:keys(Seen) -- [100, byte_size(Bytes)]}),
+         ok = emmap:close(File)
+     end || Options <- [[], [nolock]]].
+
+shrink_until_told(File, Bytes, Rounds) ->
+    {ok, 100} = emmap:resize(File, 100),
+    ok = emmap:pwrite(File, 0, Bytes),
+    ok = atomics:add(Rounds, 1, 1),
+    receive stop -> ok after 0 -> shrink_until_told(File, Bytes, Rounds) end.
+
+read_shrinking(File, Rounds, N, Seen) ->
+    Key = case emmap:pread(File, 0, 5 * ?BLOCK) of
+              {ok, Bytes} ->
+                  case binary:copy(<<"x">>, byte_size(Bytes)) of
+                      Bytes -> byte_size(Bytes);
+                      _ -> {wrong, byte_size(Bytes)}
+                  end;
+              Other -> Other
+          end,
+    case N =< 0 andalso atomics:get(Rounds, 1) > 1000 of
+        true -> Seen;
+        false -> read_shrinking(File, Rounds, N - 1, maps:update_with(Key, fun(Count) -> Count + 1 end, 1, Seen))
     end.
 
 %% Processes that write at the position of one handle do not write over each other, nor leave gaps.
@@ -783,3 +943,69 @@ writers_take_turns(Path) ->
                  {ordsets:subtract(Written, lists:sort(Records)), ordsets:subtract(lists:usort(Records), Written),
                   byte_size(Bytes)}),
     ok = emmap:close(File).
+
+%%% Processes that read from the position of one handle: none gets what another has got, and nothing is left out
+
+-define(READERS, 4).
+
+%% Pieces of a size that the calls do not divide the file into; each is of another place.
+every_byte_is_read_once(Config) ->
+    Bytes = << <<N:32>> || N <- lists:seq(1, 1000000) >>,
+    Path = emmap_test:file(Config, "file", Bytes),
+    [begin
+         {ok, File} = emmap:open(Path, Options),
+         Parts = emmap_test:together([fun() -> read_all(fun() -> emmap:read(File, Count) end, []) end
+                                      || _ <- lists:seq(1, ?READERS)]),
+         same_union({Options, Count}, Bytes, lists:append(Parts)),
+         ?assertEqual({ok, byte_size(Bytes)}, emmap:position(File, cur)),
+         ok = emmap:close(File)
+     end || Options <- [[], [direct], [nolock], [shared, write]], Count <- [40, 99992]].
+
+%% Some with a carriage return, and one that is longer than a call looks for on an ordinary scheduler.
+every_line_is_read_once(Config) ->
+    {Path, Text} = numbered_lines(Config, 100000),
+    [begin
+         {ok, File} = emmap:open(Path, Options),
+         Parts = emmap_test:together([fun() -> read_all(fun() -> emmap:read_line(File) end, []) end
+                                      || _ <- lists:seq(1, ?READERS)]),
+         same_union(Options, Text, lists:append(Parts)),
+         ok = emmap:close(File)
+     end || Options <- [[], [direct], [nolock], [shared, write]]].
+
+%% A line that a write has overlapped with is read again, with the writers kept away; here they write what is there.
+every_line_is_read_once_while_others_write(Config) ->
+    {Path, Text} = numbered_lines(Config, 20000),
+    {ok, Block} = emmap:open(Path, []),
+    {ok, Bytes} = emmap:pread(Block, 0, ?BLOCK),
+    [begin
+         {ok, File} = emmap:open(Path, [shared, write | Options]),
+         Writer = spawn_monitor(fun() -> write_lines_until_told(File, Bytes) end),
+         Parts = emmap_test:together([fun() -> read_all(fun() -> emmap:read_line(File) end, []) end
+                                      || _ <- lists:seq(1, ?READERS)]),
+         ok = stop([Writer]),
+         same_union(Options, Text, lists:append(Parts)),
+         ok = emmap:close(File)
+     end || Options <- [[], [direct], [nolock]]].
+
+%% A file of lines that sort as they stand in it, and its text as it is read.
+numbered_lines(Config, Count) ->
+    Lines = [[io_lib:format("~8..0b", [N]), lists:duplicate(N rem 50, $x) | case N rem 7 of 0 -> "\r\n"; _ -> "\n" end]
+             || N <- lists:seq(1, Count)],
+    Long = [[io_lib:format("~8..0b", [Count + 1]), lists:duplicate(100000, $y), End] || End <- ["\n"]],
+    Text = iolist_to_binary([Lines, Long]),
+    {emmap_test:file(Config, "file", Text), binary:replace(Text, <<"\r\n">>, <<"\n">>, [global])}.
+
+read_all(Read, Parts) ->
+    case Read() of
+        {ok, Part} -> read_all(Read, [Part | Parts]);
+        eof -> Parts
+    end.
+
+%% The parts sort as they stand in the file. Without what is twice, and then with it.
+same_union(What, Expected, Parts) ->
+    Sorted = lists:sort(Parts),
+    ?assertEqual({What, 0}, {What, length(Sorted) - length(lists:usort(Sorted))}),
+    case iolist_to_binary(Sorted) of
+        Expected -> ok;
+        Other -> ct:fail("~p: ~b bytes that are not the ~b of the file", [What, byte_size(Other), byte_size(Expected)])
+    end.
