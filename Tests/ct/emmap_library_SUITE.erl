@@ -192,15 +192,11 @@ leaves_nothing(Config, Round, Finish) ->
 settle(Descriptors, Mappings, Path) ->
     erlang:garbage_collect(),
     emmap_test:wait_until(fun() ->
-        case {emmap_test:descriptors(), mappings_of(Path), length(emmap_test:mappings())} of
+        case {emmap_test:descriptors(), emmap_test:mappings_of(Path), length(emmap_test:mappings())} of
             {Now, 0, All} when Now =< Descriptors, All =< Mappings; Now =< Descriptors, Mappings =:= 0, All > 0 -> true;
             Other -> Other
         end
     end).
-
-mappings_of(Path) ->
-    {ok, Maps} = file:read_file("/proc/self/maps"),
-    length(binary:matches(Maps, iolist_to_binary(Path))).
 
 closed_handles_leave_nothing(Config) ->
     leaves_nothing(Config, fun(Path) ->

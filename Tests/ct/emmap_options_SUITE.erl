@@ -19,16 +19,18 @@ all() ->
      sync_is_ignored_without_shared_validate, create_makes_a_file, create_keeps_a_file_that_is_there,
      size_is_given_to_an_empty_file, create_makes_the_file_that_a_link_names, without_create_no_file_is_made,
      truncate_empties_the_file, truncate_without_write_keeps_the_file,
-     chmod_sets_the_exact_mode, chmod_defaults_to_0600, chmod_leaves_an_old_file_alone,
+     chmod_sets_the_exact_mode, chmod_is_exact_whatever_the_umask, chmod_defaults_to_0600, chmod_leaves_an_old_file_alone,
      size_is_the_size_of_a_new_file, size_is_the_size_of_the_mapping, fit_makes_a_short_file_longer, fit_needs_write,
-     fixed_size_keeps_the_size, max_inc_size_bounds_a_step_of_growth, populate_makes_pages_resident,
+     fixed_size_keeps_the_size, max_inc_size_bounds_a_step_of_growth,
+     max_inc_size_bounds_the_room_for_growth, populate_makes_pages_resident,
      nonblock_leaves_pages_to_be_read_later, noreserve_reserves_no_swap_space, anon_is_zeroes_without_a_file,
-     anon_touches_no_file, anon_needs_a_length_and_no_offset, uninitialized_can_be_used, address_lands_where_asked,
+     anon_touches_no_file, anon_needs_a_length_and_no_offset, uninitialized_reads_as_zeroes, address_lands_where_asked,
      address_stays_where_asked_when_the_file_grows,
      address_is_rounded_to_a_page, address_is_never_in_use_already, address_of_the_first_page_is_refused,
      fixed_needs_an_address, fixed_lands_where_asked, auto_unlink_deletes_at_close,
      auto_unlink_deletes_when_collected, auto_unlink_waits_for_direct_binaries,
-     auto_unlink_spares_another_file_of_that_name, direct_binaries_point_into_the_mapping,
+     auto_unlink_spares_another_file_of_that_name, auto_unlink_deletes_what_a_relative_name_meant,
+     auto_unlink_spares_a_link_and_its_file, direct_binaries_point_into_the_mapping,
      without_direct_binaries_are_copies, lock_is_the_default, nolock_reads_and_writes,
      huge_pages_are_used_or_refused, huge_pages_of_a_plain_file_are_refused, nocache_changes_nothing,
      debug_prints_to_stderr].
@@ -116,12 +118,12 @@ private_is_the_default(Config) ->
     ok = emmap:close(File),
     ?assertEqual({ok, <<"data">>}, file:read_file(Path)).
 
-%% An open for writing would fail here even for root.
+%% An open for writing would fail here even for root. The program ends with the port that is its input.
 private_needs_no_permission_to_write(Config) ->
-    Program = emmap_test:path(Config, "sleep"),
-    {ok, _} = file:copy(os:find_executable("sleep"), Program),
+    Program = emmap_test:path(Config, "cat"),
+    {ok, _} = file:copy(os:find_executable("cat"), Program),
     ok = file:change_mode(Program, 8#500),
-    Port = open_port({spawn_executable, Program}, [{args, ["60"]}, exit_status]),
+    Port = open_port({spawn_executable, Program}, []),
     {os_pid, Pid} = erlang:port_info(Port, os_pid),
     ok = emmap_test:wait_until(fun() -> file:read_link(io_lib:format("/proc/~b/exe", [Pid])) =:= {ok, Program} end),
     ?assertEqual({error, etxtbsy}, emmap:open(Program, [shared, write])),
@@ -129,8 +131,7 @@ private_needs_no_permission_to_write(Config) ->
     ok = emmap:pwrite(File, 1, <<"elf">>),
     ?assertEqual({ok, <<127, "elf">>}, emmap:pread(File, 0, 4)),
     ok = emmap:close(File),
-    [] = os:cmd(io_lib:format("kill ~b", [Pid])),
-    receive {Port, {exit_status, _}} -> ok end.
+    true = port_close(Port).
 
 shared_reaches_other_handles_and_the_file(Config) ->
     Path = emmap_test:file(Config, "file", <<"data">>),
@@ -277,6 +278,27 @@ chmod_sets_the_exact_mode(Config) ->
          ok = file:delete(Path)
      end || Mode <- [0, 8#400, 8#600, 8#640, 8#666, 8#777, 8#1777, 8#7777]].
 
+%% In VMs of their own: the umask is the process's.
+chmod_is_exact_whatever_the_umask(Config) ->
+    [begin
+         Directory = emmap_test:path(Config, Umask),
+         ok = file:make_dir(Directory),
+         ?assertEqual({0, <<>>},
+                      emmap_test:run_erl(io_lib:format("~p:create_with_modes(~p), halt().", [?MODULE, Directory]),
+                                         "umask " ++ Umask))
+     end || Umask <- ["077", "0", "022"]].
+
+create_with_modes(Directory) ->
+    [begin
+         Path = filename:join(Directory, integer_to_list(Mode, 8) ++ Name),
+         {ok, File} = emmap:open(Path, [create, write, shared, {size, 1} | Options]),
+         ?assertEqual(Mode, mode(Path)),
+         ok = emmap:pwrite(File, 0, <<"x">>),
+         ok = emmap:close(File)
+     end || {Name, Mode, Options} <- [{"default", 8#600, []}
+                                      | [{"", Mode, [{chmod, Mode}]}
+                                         || Mode <- [0, 8#400, 8#600, 8#644, 8#666, 8#777, 8#7777]]]].
+
 chmod_defaults_to_0600(Config) ->
     Path = emmap_test:path(Config, "file"),
     {ok, File} = emmap:open(Path, [create, write, {size, 1}]),
@@ -358,6 +380,38 @@ max_inc_size_bounds_a_step_of_growth(Config) ->
                                      {4096, [{max_inc_size, 4097}], 8192},
                                      {3 bsl 20, [{max_inc_size, 1 bsl 20}], 4 bsl 20},
                                      {1 bsl 20, [{max_inc_size, 1}], 1 bsl 20 + 1}]].
+
+%% Addresses past the end of the file that it can grow into without a new mapping: the step, but never less than a
+%% sixteenth of what there is. The same of a mapping that has grown.
+max_inc_size_bounds_the_room_for_growth(Config) ->
+    Page = emmap_test:page_size(),
+    [begin
+         Path = emmap_test:file(Config, "file", <<>>),
+         Options = case Step of default -> []; _ -> [{max_inc_size, Step}] end,
+         {ok, File} = emmap:open(Path, [shared, write, {size, Size} | Options]),
+         Room = room(File, Size),
+         ?assertEqual({Size, Options, Expected}, {Size, Options, Room}),
+         Grown = Size + Room + 1,
+         ok = emmap:pwrite(File, Grown - 1, <<"x">>),
+         AtMost = max(min(Grown, case Step of default -> 64 bsl 20; _ -> Step end), Grown div 16) + 2 * Page,
+         ?assert(room(File, Grown) =< AtMost),
+         ok = emmap:close(File)
+     end || {Size, Step, Expected} <- [{Page, default, 1 bsl 20},
+                                       {8 bsl 20, default, 8 bsl 20},
+                                       {64 bsl 20, default, 64 bsl 20},
+                                       {65 bsl 20, default, 64 bsl 20},
+                                       {Page, 1, Page},
+                                       {10 * Page, Page, Page},
+                                       {10 * Page, Page + 1, 2 * Page},
+                                       {8 bsl 20, 1 bsl 20, 1 bsl 20},
+                                       {64 bsl 20, Page, 4 bsl 20}]].
+
+%% Bytes from the page after the last one of the file to the end of the mapping.
+room(File, Size) ->
+    #{address := Address} = emmap:info(File),
+    [End] = [To || {From, To} <- emmap_test:mappings(), From =< Address, Address < To],
+    Page = emmap_test:page_size(),
+    End - Address - (Size + Page - 1) div Page * Page.
 
 populate_makes_pages_resident(Config) ->
     Size = 1 bsl 20,
@@ -455,10 +509,11 @@ anon_needs_a_length_and_no_offset(_) ->
     ?assertMatch({error, _}, emmap:open("", 0, 1 bsl 63 - 1, [anon])),
     ?assertEqual({error, enomem}, emmap:open("", 0, 1 bsl 62, [anon, noreserve])).
 
-%% Kernels for machines with an MMU clear the pages all the same; others may not.
-uninitialized_can_be_used(_) ->
+%% Kernels for machines with an MMU, and so all that the library is built for, clear the pages all the same: what other
+%% processes have left there is not to be had. emmap_durability_SUITE sees that the flag reaches the system.
+uninitialized_reads_as_zeroes(_) ->
     {ok, File} = emmap:open("", 0, 8192, [anon, write, uninitialized]),
-    ?assertMatch({ok, <<_:8192/binary>>}, emmap:pread(File, 0, 9000)),
+    ?assertEqual({ok, <<0:(8 * 8192)>>}, emmap:pread(File, 0, 9000)),
     ok = emmap:pwrite(File, 4090, <<"some bytes">>),
     ?assertEqual({ok, <<"some bytes">>}, emmap:pread(File, 4090, 10)),
     ok = emmap:close(File).
@@ -587,7 +642,59 @@ auto_unlink_spares_another_file_of_that_name(Config) ->
     Other = emmap_test:file(Config, "other", <<"other">>),
     ok = file:rename(Other, Path),
     ok = emmap:close(File),
-    ?assertEqual({ok, <<"other">>}, file:read_file(Path)).
+    ?assertEqual({ok, <<"other">>}, file:read_file(Path)),
+    %% Nor is it deleted when the handle is collected; the descriptor of what was opened tells when that is.
+    emmap_test:in_process(fun() ->
+        {ok, Dropped} = emmap:open(Path, [auto_unlink]),
+        ok = file:rename(emmap_test:file(Config, "other", <<"third">>), Path),
+        [_] = flags(Path ++ " (deleted)"),
+        #{} = emmap:info(Dropped),
+        ok
+    end),
+    emmap_test:wait_until(fun() -> flags(Path ++ " (deleted)") =:= [] end),
+    ?assertEqual({ok, <<"third">>}, file:read_file(Path)).
+
+%% The flags of the descriptors that are open for a file.
+flags(Path) ->
+    [begin
+         {ok, Info} = file:read_file("/proc/self/fdinfo/" ++ Number),
+         {match, [Flags]} = re:run(Info, "flags:\\s+([0-7]+)", [{capture, all_but_first, binary}]),
+         Flags
+     end || Number <- filelib:wildcard("*", "/proc/self/fd"),
+            file:read_link("/proc/self/fd/" ++ Number) =:= {ok, Path}].
+
+%% Another file of that name where the working directory has gone, and in the place of the file, is not meant.
+auto_unlink_deletes_what_a_relative_name_meant(Config) ->
+    [One, Other] = Directories = [emmap_test:path(Config, Name) || Name <- ["one", "other"]],
+    [ok = filelib:ensure_dir(filename:join(Directory, "deep/x")) || Directory <- Directories],
+    Vm = emmap_test:start_vm(),
+    emmap_test:in_vm(Vm, fun() ->
+        [begin
+             ok = file:write_file(filename:join(Other, Name), <<"other">>),
+             emmap_test:in_process(fun() ->
+                 ok = file:set_cwd(One),
+                 {ok, File} = emmap:open(Name, [create, write, shared, auto_unlink, {size, 10}]),
+                 true = filelib:is_file(filename:join(One, Name)),
+                 ok = file:set_cwd(Other),
+                 case How of
+                     close -> ok = emmap:close(File);
+                     drop -> ok
+                 end
+             end),
+             emmap_test:wait_until(fun() -> not filelib:is_file(filename:join(One, Name)) end),
+             ?assertEqual({ok, <<"other">>}, file:read_file(filename:join(Other, Name)))
+         end || Name <- ["file", "./file", "deep/file", "deep/../file"], How <- [close, drop]]
+    end),
+    emmap_test:stop_vm(Vm).
+
+%% The name is that of a link, not of what was opened.
+auto_unlink_spares_a_link_and_its_file(Config) ->
+    Path = emmap_test:file(Config, "file", <<"data">>),
+    Link = emmap_test:path(Config, "link"),
+    ok = file:make_symlink(Path, Link),
+    {ok, File} = emmap:open(Link, [auto_unlink]),
+    ok = emmap:close(File),
+    ?assertEqual({{ok, <<"data">>}, {ok, Path}}, {file:read_file(Path), file:read_link(Link)}).
 
 direct_binaries_point_into_the_mapping(Config) ->
     Path = emmap_test:file(Config, "file", <<"one\ntwo\nthree\n">>),
@@ -659,6 +766,7 @@ nocache_changes_nothing(Config) ->
     {ok, Uncached} = emmap:open(Path, [shared, nocache]),
     ?assertEqual(maps:remove(address, emmap:info(Plain)), maps:remove(address, emmap:info(Uncached))),
     ?assertEqual(maps:get(flags, smaps(Plain)), maps:get(flags, smaps(Uncached))),
+    ?assertMatch([Flags, Flags], flags(Path)),
     ?assertEqual({ok, <<"data">>}, emmap:pread(Uncached, 0, 9)),
     ok = emmap:close(Plain),
     ok = emmap:close(Uncached).
