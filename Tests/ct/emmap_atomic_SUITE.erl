@@ -238,64 +238,76 @@ private_words_stay_private(Config) ->
     ?assertEqual(6, emmap:patomic_read(File, 0)),
     ?assertEqual(5, emmap:patomic_read(Other, 0)).
 
-%%% At once: so many operations that they overlap on any two schedulers
+%%% At once: see emmap_test:overlap/5
+
+-define(OVERLAP, 64).
 
 %% Through one handle, and through two.
 processes_lose_nothing(Config) ->
     [begin
-         File = words(Config, [0, 0, 0]),
+         File = words(Config, lists:duplicate(10, 0)),
          {ok, Second} = emmap:open(emmap_test:path(Config, "file"), [shared, write]),
          Other = case Handles of 1 -> File; 2 -> Second end,
-         _ = emmap_test:together([fun() -> count(Handle, 200000) end || Handle <- [File, Other, File, Other]]),
-         ?assertEqual({Handles, [800000, -800000, 800000]},
+         Steps = emmap_test:together([fun() -> count(Handle, 4) end || Handle <- [File, Other, File, Other]]),
+         Sum = lists:sum(Steps),
+         ?assertEqual({Handles, [Sum, -Sum, Sum]},
                       {Handles, [emmap:patomic_read(File, Position) || Position <- [0, 8, 16]]}),
          [ok = emmap:close(Handle) || Handle <- [File, Second]]
      end || Handles <- [1, 2]].
 
-%% What was put in has come out once, or is still there.
-exchanges_lose_nothing(Config) ->
-    File = words(Config, [0]),
-    Each = 300000,
-    Taken = emmap_test:together([fun() -> exchange_many(File, From, From + Each, 0) end
-                                 || From <- [1, Each + 1, 2 * Each + 1, 3 * Each + 1]]),
-    ?assertEqual(4 * Each * (4 * Each + 1) div 2, lists:sum(Taken) + emmap:patomic_read(File, 0)).
-
-exchange_many(_, To, To, Sum) -> Sum;
-exchange_many(File, N, To, Sum) -> exchange_many(File, N + 1, To, Sum + emmap:patomic(File, 0, xchg, N)).
-
-%% Each process has a bit of the word to itself, and finds it as it left it.
-bits_of_others_stay(Config) ->
-    File = words(Config, [0]),
-    [ok, ok, ok, ok] = emmap_test:together([fun() -> turn(File, 1 bsl Bit, 100000) end || Bit <- [0, 1, 62, 31]]),
-    ?assertEqual(0, emmap:patomic_read(File, 0)).
-
-turn(_, _, 0) -> ok;
-turn(File, Bit, N) ->
-    ?assertEqual({0, Bit, 0, Bit},
-                 {emmap:patomic(File, 0, 'bor', Bit) band Bit, emmap:patomic(File, 0, 'band', bnot Bit) band Bit,
-                  emmap:patomic(File, 0, 'bxor', Bit) band Bit, emmap:patomic(File, 0, 'bxor', Bit) band Bit}),
-    turn(File, Bit, N - 1).
-
 vms_lose_nothing(Config) ->
-    _ = words(Config, [0, 0, 0, 0]),
+    File = words(Config, lists:duplicate(10, 0)),
     Path = emmap_test:path(Config, "file"),
-    [ok, ok] = emmap_test:in_two_vms(fun() ->
-        {ok, File} = emmap:open(Path, [shared, write]),
-        emmap_test:meet(File, 24, 2),
-        count(File, 300000)
+    Steps = emmap_test:in_two_vms(fun() ->
+        {ok, Theirs} = emmap:open(Path, [shared, write]),
+        count(Theirs, 2)
     end),
-    ?assertEqual({ok, <<600000:64/native, -600000:64/native, 600000:64/native, 2:64/native>>}, file:read_file(Path)).
+    Sum = lists:sum(Steps),
+    ?assertEqual([Sum, -Sum, Sum], [emmap:patomic_read(File, Position) || Position <- [0, 8, 16]]).
 
-%% Counts up by addition, down by subtraction, and up by compare-and-exchange.
-count(_, 0) -> ok;
-count(File, N) ->
-    _ = emmap:patomic(File, 0, add, 1),
-    _ = emmap:patomic(File, 8, sub, 1),
-    exchange(File, emmap:patomic_read(File, 16)),
-    count(File, N - 1).
+%% Counts up by addition, down by subtraction, and up by compare-and-exchange; gives how often.
+count(File, Counting) ->
+    {Steps, _} = emmap_test:overlap(File, ?OVERLAP, Counting, fun(Last) ->
+        Old = emmap:patomic(File, 0, add, 1),
+        _ = emmap:patomic(File, 8, sub, 1),
+        exchange(File, emmap:patomic_read(File, 16)),
+        {Old =/= Last + 1, Old}
+    end, -1),
+    Steps.
 
 exchange(File, Old) ->
     case emmap:patomic_cas(File, 16, Old, Old + 1) of
         ok -> ok;
         Actual -> exchange(File, Actual)
     end.
+
+%% What was put in has come out once, or is still there.
+exchanges_lose_nothing(Config) ->
+    File = words(Config, lists:duplicate(10, 0)),
+    Sums = emmap_test:together([fun() -> put_and_take(File, Worker bsl 40) end || Worker <- lists:seq(1, 4)]),
+    {Put, Taken} = lists:unzip(Sums),
+    ?assertEqual(lists:sum(Put), lists:sum(Taken) + emmap:patomic_read(File, 0)).
+
+put_and_take(File, First) ->
+    {_, {_, Put, Taken}} = emmap_test:overlap(File, ?OVERLAP, 4, fun({N, Put, Taken}) ->
+        Old = emmap:patomic(File, 0, xchg, N),
+        {Old =/= N - 1, {N + 1, Put + N, Taken + Old}}
+    end, {First, 0, 0}),
+    {Put, Taken}.
+
+%% Each process has a bit of the word to itself, and finds it as it left it.
+bits_of_others_stay(Config) ->
+    File = words(Config, lists:duplicate(10, 0)),
+    _ = emmap_test:together([fun() -> turn(File, 1 bsl Bit) end || Bit <- [0, 1, 31, 62]]),
+    ?assertEqual(0, emmap:patomic_read(File, 0)).
+
+turn(File, Bit) ->
+    emmap_test:overlap(File, ?OVERLAP, 4, fun(Last) ->
+        Set = emmap:patomic(File, 0, 'bor', Bit),
+        Cleared = emmap:patomic(File, 0, 'band', bnot Bit),
+        SetAgain = emmap:patomic(File, 0, 'bxor', Bit),
+        ClearedAgain = emmap:patomic(File, 0, 'bxor', Bit),
+        ?assertEqual({0, Bit, 0, Bit},
+                     {Set band Bit, Cleared band Bit, SetAgain band Bit, ClearedAgain band Bit}),
+        {Set bxor Last =/= Bit, ClearedAgain}
+    end, Bit).

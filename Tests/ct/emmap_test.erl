@@ -5,7 +5,8 @@
 -module(emmap_test).
 
 -export([directory/2, path/2, file/3, bytes/1]).
--export([start_vm/0, start_vm/1, in_vm/2, in_two_vms/1, kill_vm/1, stop_vm/1, run_erl/1, run_erl/2, meet/3]).
+-export([start_vm/0, start_vm/1, in_vm/2, in_two_vms/1, kill_vm/1, stop_vm/1, run_erl/1, run_erl/2]).
+-export([meet/3, overlap/5]).
 -export([raised/1, in_process/1, together/1, wait_until/1, wait_until/2]).
 -export([page_size/0, descriptors/0, mappings/0, mappings_of/1, mapping_at/1, free_address/1, status_kb/1]).
 -export([is_tmpfs/1]).
@@ -56,6 +57,30 @@ stop_vm(Vm) -> peer:stop(Vm).
 meet(File, Position, Count) ->
     _ = emmap:patomic(File, Position, add, 1),
     wait_for_others(File, Position, Count).
+
+%% Repeats a step, with others who do the same in this VM or another, until steps must have overlapped: however busy the
+%% machine is, one of them has seen often enough that others came between two of its own. On a machine that runs one
+%% thread at a time it gives up after some seconds. A step takes and gives a state, and tells whether others came
+%% between. Gives the number of steps and the last state. The words at the position and behind it are for this alone.
+overlap(File, Position, Count, Step, State) ->
+    meet(File, Position, Count),
+    Deadline = erlang:monotonic_time(millisecond) + 5000,
+    Result = overlap(File, Position + 8, Step, State, 0, 0, Deadline),
+    ok = emmap:patomic_write(File, Position + 8, 1),
+    Result.
+
+overlap(File, Stop, Step, State, Steps, Seen, Deadline) ->
+    IsEnough = Seen > 50000 orelse
+        Steps rem 64 =:= 0 andalso
+        (emmap:patomic_read(File, Stop) =/= 0 orelse erlang:monotonic_time(millisecond) > Deadline),
+    case IsEnough of
+        true -> {Steps, State};
+        false ->
+            case Step(State) of
+                {true, Next} -> overlap(File, Stop, Step, Next, Steps + 1, Seen + 1, Deadline);
+                {false, Next} -> overlap(File, Stop, Step, Next, Steps + 1, Seen, Deadline)
+            end
+    end.
 
 wait_for_others(File, Position, Count) ->
     case emmap:patomic_read(File, Position) < Count of
