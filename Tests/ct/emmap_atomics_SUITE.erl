@@ -8,14 +8,18 @@
          signedness_is_the_readers/1, a_file_of_counters_is_an_array/1, a_file_of_another_size_is_refused/1,
          no_such_directory_is_enoent/1, an_array_larger_than_files_can_be_is_an_error/1, closed_array_is_badarg/1,
          truncated_file_raises_truncated/1, concurrent_additions_all_count/1, two_refs_see_each_other/1,
-         words_are_where_the_layout_says/1, every_export_is_tested_with_bad_arguments/1]).
+         words_are_where_the_layout_says/1, each_operation_does_what_it_says/1, indexes_and_values_have_limits/1,
+         info_tells_how_many_and_what_they_take/1, wrong_arguments_are_refused/1, wrong_model_is_found_and_shrunk/1]).
+
+-include_lib("stdlib/include/assert.hrl").
 
 all() ->
     [behaves_as_atomics, bad_references_are_explained_as_atomics_does, wrong_arguments_of_open_are_explained,
      signedness_is_the_readers, a_file_of_counters_is_an_array, a_file_of_another_size_is_refused,
      no_such_directory_is_enoent, an_array_larger_than_files_can_be_is_an_error, closed_array_is_badarg,
      truncated_file_raises_truncated, concurrent_additions_all_count, two_refs_see_each_other,
-     words_are_where_the_layout_says, every_export_is_tested_with_bad_arguments].
+     words_are_where_the_layout_says, each_operation_does_what_it_says, indexes_and_values_have_limits,
+     info_tells_how_many_and_what_they_take, wrong_arguments_are_refused, wrong_model_is_found_and_shrunk].
 
 init_per_testcase(Case, Config) ->
     Directory = filename:join(proplists:get_value(priv_dir, Config), atom_to_list(Case)),
@@ -30,6 +34,7 @@ open(Config, Arity, Options) ->
     {ok, Ref} = emmap_atomics:open(path(Config), Arity, Options),
     Ref.
 
+%% Random sequences. EMMAP_LONG=1 in the environment of `rebar3 ct' runs 10,000 of them.
 behaves_as_atomics(Config) ->
     Sequences = case os:getenv("EMMAP_LONG") of
                     "1" -> 10000;
@@ -40,6 +45,15 @@ behaves_as_atomics(Config) ->
         true -> ok;
         CounterExample -> ct:fail("~tp~n~tp", [CounterExample, emmap_atomics_prop:difference()])
     end.
+
+%% A property that nothing can fail proves nothing.
+wrong_model_is_found_and_shrunk(Config) ->
+    Wrong = fun(add_get, Sum) when is_integer(Sum) -> Sum + 1;
+               (_, Answer) -> Answer
+            end,
+    Property = emmap_atomics_prop:prop_same_as_atomics(path(Config), Wrong),
+    [{_, _, Steps}] = proper:quickcheck(Property, [{numtests, 500}, quiet, long_result]),
+    [{add_get, [1, _]}] = Steps.
 
 %% How a call fails: the exception and what its explanation says.
 failure(Module, Function, Args) ->
@@ -147,22 +161,26 @@ truncated_file_raises_truncated(Config) ->
          {Function, failure(emmap_atomics, Function, [Ref, 2000 | tl(Args)])}
      || {Function, Args} <- calls(), Args =/= []].
 
+%% See emmap_test:overlap/5.
 concurrent_additions_all_count(Config) ->
     Ref = open(Config, 2, [{signed, false}]),
-    Each = 20000,
-    Workers = [spawn_monitor(fun() -> add(Ref, Each) end) || _ <- lists:seq(1, 8)],
-    [receive {'DOWN', Monitor, process, _, Reason} -> normal = Reason end || {_, Monitor} <- Workers],
-    Expected = 8 * Each,
+    Meeting = path(Config) ++ "_meeting",
+    ok = file:write_file(Meeting, <<0:128>>),
+    {ok, File} = emmap:open(Meeting, [shared, write]),
+    Steps = emmap_test:together([fun() -> add(Ref, File) end || _ <- lists:seq(1, 4)]),
+    Expected = lists:sum(Steps),
     Expected = emmap_atomics:get(Ref, 1),
     %% The second went the other way round through zero.
-    Wrapped = (1 bsl 64) - 8 * Each,
+    Wrapped = (1 bsl 64) - Expected,
     Wrapped = emmap_atomics:get(Ref, 2).
 
-add(_, 0) -> ok;
-add(Ref, N) ->
-    ok = emmap_atomics:add(Ref, 1, 1),
-    ok = emmap_atomics:sub(Ref, 2, 1),
-    add(Ref, N - 1).
+add(Ref, File) ->
+    {Steps, _} = emmap_test:overlap(File, 0, 4, fun(Last) ->
+        New = emmap_atomics:add_get(Ref, 1, 1),
+        ok = emmap_atomics:sub(Ref, 2, 1),
+        {New =/= Last + 1, New}
+    end, 0),
+    Steps.
 
 two_refs_see_each_other(Config) ->
     One = open(Config, 1, []),
@@ -180,7 +198,88 @@ words_are_where_the_layout_says(Config) ->
     {ok, <<"EMMAP01\n", 2:64/little, 16#0102030405060708:64/little, -2:64/little-signed>>} =
         file:read_file(path(Config)).
 
-every_export_is_tested_with_bad_arguments(_) ->
-    Tested = [open, close, sync] ++ [Function || {Function, _} <- calls()],
-    [] = [Export || {Name, _} = Export <- emmap_atomics:module_info(exports),
-                    not lists:member(Name, [module_info, format_error | Tested])].
+each_operation_does_what_it_says(Config) ->
+    Ref = open(Config, 2, []),
+    ?assertEqual(ok, emmap_atomics:put(Ref, 2, 10)),
+    ?assertEqual(10, emmap_atomics:get(Ref, 2)),
+    ?assertEqual(ok, emmap_atomics:add(Ref, 2, 5)),
+    ?assertEqual(18, emmap_atomics:add_get(Ref, 2, 3)),
+    ?assertEqual(ok, emmap_atomics:sub(Ref, 2, 1)),
+    ?assertEqual(15, emmap_atomics:sub_get(Ref, 2, 2)),
+    ?assertEqual(15, emmap_atomics:exchange(Ref, 2, -7)),
+    ?assertEqual(-7, emmap_atomics:compare_exchange(Ref, 2, 15, 1)),
+    ?assertEqual(ok, emmap_atomics:compare_exchange(Ref, 2, -7, 1)),
+    ?assertEqual({0, 1}, {emmap_atomics:get(Ref, 1), emmap_atomics:get(Ref, 2)}),
+    ?assertEqual(ok, emmap_atomics:sync(Ref)).
+
+%% Below, at and above each.
+indexes_and_values_have_limits(Config) ->
+    Ref = open(Config, 3, []),
+    [begin
+         Is = fun(Expected, Call) -> ?assertEqual({Index, Expected}, {Index, try Call() catch error:R -> R end}) end,
+         Word = fun(Answer) -> if Index >= 1, Index =< 3 -> Answer; true -> badarg end end,
+         Is(Word(ok), fun() -> emmap_atomics:put(Ref, Index, 1) end),
+         Is(Word(1), fun() -> emmap_atomics:get(Ref, Index) end),
+         Is(Word(ok), fun() -> emmap_atomics:add(Ref, Index, 1) end),
+         Is(Word(3), fun() -> emmap_atomics:add_get(Ref, Index, 1) end),
+         Is(Word(ok), fun() -> emmap_atomics:sub(Ref, Index, 1) end),
+         Is(Word(1), fun() -> emmap_atomics:sub_get(Ref, Index, 1) end),
+         Is(Word(1), fun() -> emmap_atomics:exchange(Ref, Index, 2) end),
+         Is(Word(ok), fun() -> emmap_atomics:compare_exchange(Ref, Index, 2, 3) end)
+     end || Index <- [-1, 0, 1, 2, 3, 4, 1 bsl 61, 1 bsl 64]],
+    [begin
+         Fits = Value >= -(1 bsl 63) andalso Value < 1 bsl 63,
+         Outcome = try emmap_atomics:put(Ref, 1, Value) catch error:badarg -> badarg end,
+         ?assertEqual({Value, Fits}, {Value, Outcome =:= ok}),
+         Fits andalso ?assertEqual(Value, emmap_atomics:exchange(Ref, 1, 0))
+     end || Limit <- [-(1 bsl 63), 1 bsl 63], Value <- [Limit - 1, Limit, Limit + 1]].
+
+%% As much as there is in the file: all of it is mapped.
+info_tells_how_many_and_what_they_take(Config) ->
+    [begin
+         Ref = open(Config, Arity, []),
+         Bytes = 16 + 8 * Arity,
+         ?assertMatch(#{size := Arity, memory := Bytes}, emmap_atomics:info(Ref)),
+         ?assertEqual(Bytes, filelib:file_size(path(Config))),
+         ok = emmap_atomics:close(Ref),
+         ok = file:delete(path(Config))
+     end || Arity <- [1, 2, 510, 511, 1000]].
+
+wrong_arguments_are_refused(Config) ->
+    Ref = open(Config, 1, []),
+    [begin
+         ?assertError(badarg, emmap_atomics:open(path(Config), Bad, [])),
+         ?assertError(badarg, emmap_atomics:open(path(Config), 1, [Bad])),
+         ?assertError(badarg, emmap_atomics:open({Bad}, 1, [])),
+         ?assertError(badarg, emmap_atomics:close(Bad)),
+         ?assertError(badarg, emmap_atomics:sync(Bad)),
+         ?assertError(badarg, emmap_atomics:info(Bad)),
+         ?assertError(badarg, emmap_atomics:put(Bad, 1, 1)),
+         ?assertError(badarg, emmap_atomics:put(Ref, Bad, 1)),
+         ?assertError(badarg, emmap_atomics:put(Ref, 1, Bad)),
+         ?assertError(badarg, emmap_atomics:get(Bad, 1)),
+         ?assertError(badarg, emmap_atomics:get(Ref, Bad)),
+         ?assertError(badarg, emmap_atomics:add(Bad, 1, 1)),
+         ?assertError(badarg, emmap_atomics:add(Ref, Bad, 1)),
+         ?assertError(badarg, emmap_atomics:add(Ref, 1, Bad)),
+         ?assertError(badarg, emmap_atomics:add_get(Bad, 1, 1)),
+         ?assertError(badarg, emmap_atomics:add_get(Ref, Bad, 1)),
+         ?assertError(badarg, emmap_atomics:add_get(Ref, 1, Bad)),
+         ?assertError(badarg, emmap_atomics:sub(Bad, 1, 1)),
+         ?assertError(badarg, emmap_atomics:sub(Ref, Bad, 1)),
+         ?assertError(badarg, emmap_atomics:sub_get(Bad, 1, 1)),
+         ?assertError(badarg, emmap_atomics:sub_get(Ref, Bad, 1)),
+         ?assertError(badarg, emmap_atomics:exchange(Bad, 1, 1)),
+         ?assertError(badarg, emmap_atomics:exchange(Ref, Bad, 1)),
+         ?assertError(badarg, emmap_atomics:exchange(Ref, 1, Bad)),
+         ?assertError(badarg, emmap_atomics:compare_exchange(Bad, 1, 0, 1)),
+         ?assertError(badarg, emmap_atomics:compare_exchange(Ref, Bad, 0, 1)),
+         ?assertError(badarg, emmap_atomics:compare_exchange(Ref, 1, Bad, 1)),
+         ?assertError(badarg, emmap_atomics:compare_exchange(Ref, 1, 0, Bad))
+     end || Bad <- [anything, 1.0, {}, <<1>>, make_ref()]],
+    %% As `atomics', which negates it first.
+    [begin
+         ?assertError(badarith, emmap_atomics:sub(Ref, 1, Bad)),
+         ?assertError(badarith, emmap_atomics:sub_get(Ref, 1, Bad))
+     end || Bad <- [anything, {}, <<1>>]],
+    ?assertEqual(0, emmap_atomics:get(Ref, 1)).

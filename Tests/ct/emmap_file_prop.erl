@@ -4,22 +4,29 @@
 %% same results, positions and bytes.
 -module(emmap_file_prop).
 
--export([prop_growable/1, prop_fixed/1, difference/0]).
+-export([prop_growable/1, prop_growable/2, prop_fixed/1, difference/0]).
 
 -include_lib("proper/include/proper.hrl").
 
 %% Nothing in a sequence reaches further than this, so that files stay small.
 -define(REACH, 3 * 4096 + 100).
 
--record(pair, {raw, map, other_raw, other_map, path, raw_path, other_path, other_raw_path, prefix, can_grow = true}).
+-record(pair, {raw, map, other_raw, other_map, path, raw_path, other_path, other_raw_path, prefix, can_grow = true,
+               change}).
+
 
 %%% Properties
 
 %% A handle that can grow behaves as a raw file, however it was opened.
-prop_growable(Directory) ->
+prop_growable(Directory) -> prop_growable(Directory, fun right/3).
+
+%% With a fun that changes what the raw file answers, or the file, for a model that is wrong.
+prop_growable(Directory, Change) ->
     ?FORALL({Prefix, Content, Options, Other, Steps},
             {prefix(), content(), growable_options(), oneof([raw, map]), steps()},
-            compare(Directory, Prefix, 0, Content, Options, Other, Steps, true)).
+            compare(Directory, Prefix, 0, Content, Options, Other, Steps, true, Change)).
+
+right(_Raw, _Function, Answer) -> Answer.
 
 %% A handle that cannot grow behaves as a raw file whose writes past the end fail with enospc and change nothing, and
 %% whose length is fixed.
@@ -48,9 +55,12 @@ is_far(Place) -> is_integer(Place) andalso Place >= 1 bsl 62.
 %%% Running
 
 compare(Directory, Prefix, Suffix, Content, Options, Other, Steps, CanGrow) ->
+    compare(Directory, Prefix, Suffix, Content, Options, Other, Steps, CanGrow, fun right/3).
+
+compare(Directory, Prefix, Suffix, Content, Options, Other, Steps, CanGrow, Change) ->
     %% This version of PropEr cannot report an exception, nor say more of a failure than its input.
     try
-        Pair = open(Directory, Prefix, Suffix, Content, Options, Other, CanGrow),
+        Pair = (open(Directory, Prefix, Suffix, Content, Options, Other, CanGrow))#pair{change = Change},
         try run(Pair, Steps, 1) of
             ok -> same_bytes(Pair, Options, Prefix, Suffix, Content);
             {differ, Details} -> failed(Details)
@@ -100,7 +110,8 @@ run(_, [], _) -> ok;
 run(Pair, [{Via, Function, Args} | Steps], Number) ->
     case expect(Pair, Function, Args) of
         leave_out -> run(Pair, Steps, Number + 1);
-        Expected ->
+        Answer ->
+            Expected = (Pair#pair.change)(Pair#pair.raw, Function, Answer),
             Result = result(via(Via, Pair), Function, arguments(Function, Args, Pair#pair.map, Pair#pair.other_map)),
             Position = file:position(Pair#pair.raw, cur),
             case file:position(Pair#pair.map, cur) of
