@@ -334,7 +334,7 @@ elixir_explains_failures(Config) ->
     case os:find_executable("elixir") of
         false -> {skip, "elixir is not installed"};
         Elixir ->
-            Path = emmap_test:file(Config, "words", <<0:(8 * 20000)>>),
+            Path = emmap_test:file(Config, "words", <<"no counters", 0:(8 * 20000)>>),
             Script = emmap_test:file(Config, "script.exs", elixir_script()),
             Port = open_port({spawn_executable, Elixir},
                              [{args, ["-pa", filename:dirname(code:which(emmap)), Script, Path]},
@@ -406,7 +406,7 @@ elixir_script() ->
      explain.(\"position\", fn -> :emmap.patomic_read(words, 12) end)
      explain.(\"counter\", fn -> :emmap.inc_counter(one, 7) end)
      explain.(\"counters\", fn -> :emmap.open_counters(path, 1) end)
-     explain.(\"enoent\", fn -> :emmap.open_counters(path <> \"/../none\", 0) end)
+     explain.(\"enoent\", fn -> :emmap.open_counters(Path.join(Path.dirname(path), \"none\"), 0) end)
      explain.(\"index\", fn -> :emmap_atomics.get(atomics, 2001) end)
      File.write!(path, \"\")
      File.write!(path <> \"_many\", \"\")

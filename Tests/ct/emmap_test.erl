@@ -70,7 +70,7 @@ overlap(File, Position, Count, Step, State) ->
     Result.
 
 overlap(File, Stop, Step, State, Steps, Seen, Deadline) ->
-    IsEnough = Seen > 50000 orelse
+    IsEnough = Seen > 20000 orelse
         Steps rem 64 =:= 0 andalso
         (emmap:patomic_read(File, Stop) =/= 0 orelse erlang:monotonic_time(millisecond) > Deadline),
     case IsEnough of
