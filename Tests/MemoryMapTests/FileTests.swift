@@ -126,6 +126,28 @@ import Testing
     #expect(regions.live.load(ordering: .relaxed) == 0)
   }
 
+  /// The address sanitizer's run of the tests looks for memory that nobody holds: names, for one.
+  @Test func nothing_is_left_of_opens_that_fail_late() throws {
+    let regions = Regions()
+    let path = try directory.file("file", pattern(pageBytes))
+    let taken = try Handle(path)
+    let address = Int(bitPattern: try taken.file.info().address)
+    let new = directory.file("new")
+    for flags: OpenOptions.Flags in [[.write], [.write, .shared], [.write, .shared, .autoUnlink], [.autoUnlink]] {
+      // A file that has to grow is refused before anything is allocated for it; an empty one that may is not.
+      for (name, length) in flags.contains(.shared) ? [(path, 10), (new, 10), (new, 0)] : [(path, 10)] {
+        let reason = failure { () throws(Failure) in
+          try Handle(
+            name, length: length, name == new ? flags.union(.create) : flags, address: address, regions: regions)
+        }
+        #expect(reason == .system(EEXIST))
+      }
+    }
+    #expect(try contents(path) == pattern(pageBytes))
+    #expect(!FileManager.default.fileExists(atPath: new))
+    #expect(regions.live.load(ordering: .relaxed) == 0)
+  }
+
   @Test func auto_unlink_deletes_the_file_it_opened_and_no_other() throws {
     let path = try directory.file("file", pattern(10))
     try Handle(path, [.autoUnlink]).close()

@@ -10,13 +10,13 @@
          sync_of_range_covers_it_and_no_more/1, flush_covers_the_handle/1, sync_finds_directory_of_relative_name/1,
          advice_reaches_the_system_with_its_range/1, flags_of_options_reach_the_system/1,
          errors_of_the_device_reach_the_caller/1, failed_calls_change_nothing/1,
-         failed_sync_of_directory_reaches_the_caller/1]).
+         failed_sync_of_directory_reaches_the_caller/1, counters_without_room_leave_nothing/1]).
 -export([datasync_leaves_no_dirty_page/1, sync_of_range_outside_is_an_error/1,
          killed_vm_loses_no_append/1, killed_vm_loses_no_write_inside/1, killed_vm_loses_no_atomic_operation/1,
          dont_need_keeps_changes/1, advice_never_changes_bytes/1, info_tells_what_was_opened/1,
          info_follows_the_handle/1, info_of_closed_or_no_handle_is_badarg/1]).
 %% Called in other VMs.
--export([traced/1, failing/1, failing_directory/1, writer/1]).
+-export([traced/1, failing/1, failing_directory/1, without_room/1, writer/1]).
 
 -define(PAGE, 4096).
 
@@ -33,7 +33,7 @@ groups() ->
                sync_of_range_covers_it_and_no_more, flush_covers_the_handle, sync_finds_directory_of_relative_name,
                advice_reaches_the_system_with_its_range, flags_of_options_reach_the_system,
                errors_of_the_device_reach_the_caller, failed_calls_change_nothing,
-               failed_sync_of_directory_reaches_the_caller]}].
+               failed_sync_of_directory_reaches_the_caller, counters_without_room_leave_nothing]}].
 
 init_per_group(strace, Config) ->
     case {os:find_executable("strace"), run("strace", ["-o", "/dev/null", "true"])} of
@@ -315,7 +315,8 @@ errors_of_the_device_reach_the_caller(Config) ->
                              {file_sync, "fsync"}, {sync_range, "msync"}, {flush, "sync_file_range"},
                              {grow, "ftruncate"}, {double, "ftruncate"}, {shrink, "ftruncate"},
                              {truncate, "ftruncate"}, {allocate, "fallocate"}, {allocate_past, "fallocate"},
-                             {open_fit, "(?:ftruncate|fallocate)"}, {atomics_sync, "fsync"}, {atomics_open, "fallocate"}]],
+                             {open_fit, "(?:ftruncate|fallocate)"}, {atomics_sync, "fsync"},
+                             {atomics_open, "fallocate"}]],
     {raised, {eio, Counters}} = proplists:get_value(counters, Results),
     Counters = filename:join(Directory, "counters").
 
@@ -379,6 +380,19 @@ failing_directory(Directory) ->
     {ok, File} = emmap:open(filename:join(Directory, "file"), [read, write, create, shared, {size, 10}]),
     Results = [emmap:sync(File), file:sync(File)],
     ok = file:write_file(filename:join(Directory, "results"), [io_lib:format("~p.~n", [Result]) || Result <- Results]).
+
+%% The file gets its length, and then not the room for it.
+counters_without_room_leave_nothing(Config) ->
+    Directory = proplists:get_value(directory, Config),
+    _ = trace(Directory, without_room, ["-e", "inject=fallocate:error=ENOSPC"]),
+    {ok, [{raised, {enospc, Path}}]} = file:consult(filename:join(Directory, "results")),
+    Path = filename:join(Directory, "counters"),
+    {error, enoent} = file:read_file(Path).
+
+without_room(Directory) ->
+    Path = filename:join(Directory, "counters"),
+    Result = try emmap:open_counters(Path, 3) catch error:Reason -> {raised, Reason} end,
+    ok = file:write_file(filename:join(Directory, "results"), io_lib:format("~p.~n", [Result])).
 
 %%% What is on disk
 

@@ -299,7 +299,9 @@ open_in_all_ways(Path) ->
                              [shared, write, create, auto_unlink, {size, 10}]),
         dropped
     end),
+    %% Before anything is allocated for it, and at the last step: where the file need not grow.
     {error, eexist} = emmap:open(New, 0, 10, [create, write, auto_unlink, {address, in_use()}]),
+    {error, eexist} = emmap:open(New, [create, write, shared, auto_unlink, {address, in_use()}]),
     {error, enoent} = emmap:open(New, [auto_unlink]),
     {badarg, _} = emmap_test:raised(fun() -> emmap:open(Path, [raed]) end),
     ?assertError({bad_magic, Path}, emmap:open_counters(Path, 0)).
