@@ -24,9 +24,10 @@ write(Directory, Rows, Results) ->
 write_peer(Directory, Version, Rows, Results) ->
     Pairs = [{Row, Processes, Theirs, Ours} || #row{id = Id} = Row <- Rows, Processes <- [1, 2],
                                                {Theirs, Ours} <- pair(Id, Processes, Results)],
-    [N | _] = [maps:get({<<"new">>, Id, 2, 1}, Results) || #row{id = Id} <- Rows],
+    [{#row{id = First}, _, _, _} | _] = Pairs,
+    N = maps:get({<<"new">>, First, 2, 1}, Results),
     Text = ["# Beside the C++ library\n\n"
-            "emmap ", Version, " (C++, -O3) and this one, each in a VM of its own, in turn, in one run. Made by "
+            "emmap ", Version, " (C++, -O3) and this one, each in a VM of its own, in turn, in one run. Made by\n"
             "`bench/run --peer DIRECTORY`.\n\n", machine(N),
             table([["row"], ["processes"], ["C++, ns"], ["emmap, ns"], ["emmap is faster by"]],
                   [[Name, integer_to_list(Processes), ns(Theirs), ns(Ours), ratio(Theirs / Ours)]

@@ -32,7 +32,7 @@ rows(Directory) ->
     [#row{id = loop, name = <<"the loop itself">>,
           sides = [#side{label = <<"loop">>, loop = fun(Count, _) -> empty(Count, Floor, 64, 8) end}]}
     | [Row#row{sides = [First, N | Others]} || #row{sides = [First | Others]} = Row <- lists:append(
-        [atomics(Path), reads(Path, Floor), writes(Path, Floor), texts(Path), lines(Path), others(Path)])]].
+        [atomics(Path, Floor), reads(Path, Floor), writes(Path, Floor), texts(Path), lines(Path), others(Path)])]].
 
 make_files(Path) ->
     Block = rand:bytes(1 bsl 20),
@@ -79,7 +79,7 @@ place(_, _) -> 0.
 
 %%% Atomic words
 
-atomics(Path) ->
+atomics(Path, Floor) ->
     File = open(Path("words"), [read, write, shared]),
     Counters = emmap:open_counters(Path("counters"), 64),
     Atomics = atomics:new(1024, []),
@@ -97,7 +97,8 @@ atomics(Path) ->
            end,
     [#row{id = atomic_add, name = <<"atomic add">>, scale = true, sides = [
           #side{label = <<"emmap">>, prepare = Word, loop = fun(N, At) -> Add(N, File, At) end},
-          #side{label = <<"atomics">>, prepare = Index, loop = fun(N, I) -> otp_add(N, Atomics, I) end}]},
+          #side{label = <<"atomics">>, prepare = Index, loop = fun(N, I) -> otp_add(N, Atomics, I) end},
+          #side{label = <<"unchecked NIF">>, prepare = Word, loop = fun(N, At) -> floor_add(N, Floor, At) end}]},
      #row{id = atomic_add_same, name = <<"atomic add, all to one word">>, scale = true, chart = false, sides = [
           #side{label = <<"emmap">>, loop = fun(N, _) -> Add(N, File, 64) end},
           #side{label = <<"atomics">>, loop = fun(N, _) -> otp_add(N, Atomics, 8) end}]},
@@ -186,6 +187,9 @@ file_pread(N, File, At, Size) -> {ok, _} = file:pread(File, At, Size), file_prea
 
 copy(0, _) -> ok;
 copy(N, Bytes) -> _ = binary:copy(Bytes), copy(N - 1, Bytes).
+
+floor_add(0, _, _) -> ok;
+floor_add(N, Floor, At) -> _ = emmap_bench_floor:add(Floor, At, 1), floor_add(N - 1, Floor, At).
 
 floor_copy(0, _, _, _) -> ok;
 floor_copy(N, Floor, At, Size) -> {ok, _} = emmap_bench_floor:copy(Floor, At, Size), floor_copy(N - 1, Floor, At, Size).

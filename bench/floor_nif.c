@@ -31,6 +31,18 @@ static ERL_NIF_TERM call(ErlNifEnv *env, int argc, const ERL_NIF_TERM argv[]) {
   return enif_make_long(env, first ^ second);
 }
 
+// N, and an atomic addition to a word: the least that an atomic operation can cost.
+static ERL_NIF_TERM add(ErlNifEnv *env, int argc, const ERL_NIF_TERM argv[]) {
+  (void)argc;
+  void *object;
+  long offset, value;
+  if (!enif_get_resource(env, argv[0], type, &object) || !enif_get_long(env, argv[1], &offset) ||
+      !enif_get_long(env, argv[2], &value))
+    return enif_make_badarg(env);
+  return enif_make_long(env, __atomic_fetch_add((long *)((struct handle *)object)->bytes + offset / 8, value,
+                                                __ATOMIC_SEQ_CST));
+}
+
 // N, and {ok, Binary} with a copy of some bytes: the least that a copying read of up to 64 bytes can cost.
 static ERL_NIF_TERM copy(ErlNifEnv *env, int argc, const ERL_NIF_TERM argv[]) {
   (void)argc;
@@ -77,7 +89,8 @@ static int load(ErlNifEnv *env, void **data, ERL_NIF_TERM info) {
 }
 
 static ErlNifFunc functions[] = {
-    {"open", 0, open, 0}, {"call", 3, call, 0}, {"copy", 3, copy, 0}, {"put", 3, put, 0}, {"point", 3, point, 0},
+    {"open", 0, open, 0}, {"call", 3, call, 0}, {"add", 3, add, 0},
+    {"copy", 3, copy, 0}, {"put", 3, put, 0},   {"point", 3, point, 0},
 };
 
 ERL_NIF_INIT(emmap_bench_floor, functions, load, NULL, NULL, NULL)
