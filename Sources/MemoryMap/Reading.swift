@@ -8,13 +8,17 @@ extension File {
     public let offset: Int
     /// How many bytes there are.
     public let count: Int
+    /// Whether the handle ended where the view does.
+    fileprivate let reachesEnd: Bool
     fileprivate let generation: Int
     fileprivate let ticket: Int
 
     /// The first bytes of the view: as many as it has, at most.
     @inline(__always)
     public func prefix(_ count: Int) -> View {
-      View(offset: offset, count: min(count, self.count), generation: generation, ticket: ticket)
+      View(
+        offset: offset, count: min(count, self.count), reachesEnd: reachesEnd && count >= self.count,
+        generation: generation, ticket: ticket)
     }
   }
 
@@ -39,18 +43,21 @@ extension File {
     let ticket = data.ticket
     let length = self.length.load(ordering: .acquiring)
     guard generation >= 0 && offset < length && count > 0 else { return nil }
-    return View(offset: offset, count: min(count, length &- offset), generation: generation, ticket: ticket)
+    let rest = length &- offset
+    return View(
+      offset: offset, count: min(count, rest), reachesEnd: count >= rest, generation: generation, ticket: ticket)
   }
 
   /// Copies the bytes of a view to `target`.
   ///
-  /// Throws `changed` if the bytes are no longer all within the mapping, `truncated` or a reason of the system if some
+  /// Throws `changed` if the bytes are no longer all within the mapping, or the view ended where the handle did and that
+  /// has grown since; `truncated` or a reason of the system if some
   /// of them do not reach the file any more, `wouldWait` if a write is in progress and `mayWait` is false. Whatever is
   /// thrown, `target` may have been written to.
   @inline(__always)
   public func read(_ view: View, into target: UnsafeMutableRawPointer, mayWait: Bool) throws(Failure) {
     if unsafe tryRead(view, into: target) { return }
-    try unsafe readCarefully(at: view.offset, count: view.count, into: target, mayWait: mayWait)
+    try unsafe readCarefully(view, into: target, mayWait: mayWait)
   }
 
   /// Copies the bytes of a view to `target`. False if anything has got in the way: then `read` tells what.
@@ -74,10 +81,12 @@ extension File {
 
   @inline(never)
   private func readCarefully(
-    at offset: Int, count: Int, into target: UnsafeMutableRawPointer, mayWait: Bool
+    _ view: View, into target: UnsafeMutableRawPointer, mayWait: Bool
   ) throws(Failure) {
     try data.withLock(mayWait: mayWait, writing: false) { () throws(Failure) in
-      try unsafe copy(at: offset, count: count, to: target)
+      // A write that went past the end is to be seen whole: the view is too short for it.
+      if view.reachesEnd && length.load(ordering: .acquiring) > view.offset &+ view.count { throw .changed }
+      try unsafe copy(at: view.offset, count: view.count, to: target)
     }
   }
 

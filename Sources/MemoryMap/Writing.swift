@@ -106,10 +106,7 @@ extension File {
     // As pwrite(2), which looks at the end of the range first.
     if overflow { throw .invalid }
     if end > Int.max - mapping.fileOffset - slack { throw .system(EFBIG) }
-    try grow(to: end) { (number, length) throws(Failure) in
-      // Only a write that begins inside changes what somebody may be reading.
-      let overlaps = offset < length && traits.contains(.locked)
-      if overlaps { data.lock() }
+    try grow(to: end, writingFrom: offset) { (number, _) throws(Failure) in
       var done = 0
       var failure: Failure? = nil
       for index in pieces.indices where failure == nil {
@@ -119,16 +116,16 @@ extension File {
         done += count
         failure = error
       }
-      if overlaps { data.unlock() }
       // As much as has landed is there for all to see, as with write(2).
       return (done > 0 ? offset + done : 0, failure)
     }
   }
 
   /// Makes the file longer by calling `extend(descriptor, present length)`, which returns how long the handle then is
-  /// and why it is not as long as it was to be.
+  /// and why it is not as long as it was to be. If it also writes, `offset` is where it begins.
   func grow(
-    to end: Int, _ extend: (Int32, Int) throws(Failure) -> (length: Int, failure: Failure?)
+    to end: Int, writingFrom offset: Int = .max,
+    _ extend: (Int32, Int) throws(Failure) -> (length: Int, failure: Failure?)
   ) throws(Failure) {
     try structure.withLock { () throws(Failure) in
       try descriptor.withDescriptor { (number) throws(Failure) in
@@ -138,6 +135,10 @@ extension File {
         var longer = try unsafe longerRegion(end, descriptor: number)
         // Where the file has not become longer the addresses are given back.
         defer { if let longer = unsafe longer { unsafe memory.release(longer) } }
+        // A write that begins inside changes what somebody may be reading, who is to see all of it, or nothing.
+        let overlaps = offset < length && traits.contains(.locked)
+        if overlaps { data.lock() }
+        defer { if overlaps { data.unlock() } }
         let (reached, failure) = try extend(number, length)
         // A call that began before the file was last cut may have touched what is now inside again.
         try heal(descriptor: number)
