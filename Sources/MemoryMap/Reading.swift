@@ -51,9 +51,8 @@ extension File {
   /// Copies the bytes of a view to `target`.
   ///
   /// Throws `changed` if the bytes are no longer all within the mapping, or the view ended where the handle did and that
-  /// has grown since; `truncated` or a reason of the system if some
-  /// of them do not reach the file any more, `wouldWait` if a write is in progress and `mayWait` is false. Whatever is
-  /// thrown, `target` may have been written to.
+  /// has grown since; `truncated` or a reason of the system if some of the bytes do not reach the file any more;
+  /// `wouldWait` if a write is in progress and `mayWait` is false. Whatever is thrown, `target` may have been written to.
   @inline(__always)
   public func read(_ view: View, into target: UnsafeMutableRawPointer, mayWait: Bool) throws(Failure) {
     if unsafe tryRead(view, into: target) { return }
