@@ -883,7 +883,8 @@ half_appends(File, Written, Monitor, Half) ->
             lists:sublist(Half, 3)
     after 0 ->
         First = atomics:get(Written, 1),
-        {ok, Bytes} = emmap:pread(File, First * ?APPENDED, 100 * ?APPENDED),
+        %% To its end, however long it has become meanwhile.
+        {ok, Bytes} = emmap:pread(File, First * ?APPENDED, 1 bsl 40),
         Blocks = [Block || <<Block:?APPENDED/binary>> <= Bytes],
         Last = First + length(Blocks) - 1,
         Right = iolist_to_binary([binary:copy(<<(min(N, max(Last - 1, 0))):32>>, ?APPENDED div 4)
