@@ -36,8 +36,8 @@
 -on_load(init/0).
 -nifs([open_nif/9, close_nif/1, handle_info_nif/1, resize_nif/2, truncate_nif/1, remap_nif/1, allocate_nif/3,
        datasync_nif/1, sync_nif/1, sync_range_nif/3, flush_nif/1, advise_nif/4, pread_nif/3, read_nif/2,
-       read_line_nif/1, pwrite_nif/3, pwritev_nif/3, write_nif/2, position_nif/3, info_nif/1, patomic_nif/4, patomic_read_nif/2,
-       patomic_write_nif/3, patomic_cas_nif/4]).
+       read_line_nif/1, pwrite_nif/3, pwritev_nif/3, write_nif/2, position_nif/3, info_nif/1, patomic_nif/4,
+       patomic_read_nif/2, patomic_write_nif/3, patomic_cas_nif/4]).
 
 -include_lib("kernel/include/file.hrl").
 
@@ -149,7 +149,8 @@
         end).
 
 -define(counters(Resource, Count), {?handle(Resource), Count}).
--define(is_counter(Number, Count), is_integer(Count) andalso is_integer(Number) andalso Number >= 0 andalso Number < Count).
+-define(is_counter(Number, Count),
+        is_integer(Count) andalso is_integer(Number) andalso Number >= 0 andalso Number < Count).
 %% Where a counter is in its file; emmap_counters draws the layout.
 -define(counter(Number), (16 + 8 * (Number))).
 

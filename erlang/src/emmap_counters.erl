@@ -65,8 +65,8 @@ before(Name) when is_list(Name); is_binary(Name); is_atom(Name) ->
     end;
 before(_) -> other.
 
-%% Counters that the system did not let us make leave nothing behind, and no room taken, unless somebody else has made the file
-%% one of counters meanwhile.
+%% Counters that the system did not let us make leave nothing behind, and no room taken, unless somebody else has made
+%% the file one of counters meanwhile.
 leave(Name, File, Before, Reason) when is_atom(Reason), Reason =/= bad_magic ->
     _ = case emmap:pread(File, 0, 8) of
             {ok, <<?MAGIC>>} -> ok;
