@@ -17,7 +17,7 @@
 -define(SIZE, (512 bsl 20)).
 %% Milliseconds. A call that took half a gigabyte at once would hold the scheduler for longer; what a busy machine does
 %% to a VM that does nothing at all is measured beside it, and allowed for.
--define(BOUND, 250).
+-define(BOUND, 100).
 
 suite() -> [{timetrap, {minutes, 4}}].
 
