@@ -38,8 +38,9 @@ import Synchronization
   let window: Int?
   let maximumStep: Int
   let autoUnlink: AutoUnlink?
-  /// The directory that a new file was made in, until `sync` has brought its entry to disk; allocated with malloc.
-  let newIn: Atomic<UnsafeMutableRawPointer?>
+  /// The directory that a new file was made in, allocated with malloc, and whether `sync` has brought its entry to disk.
+  let newIn: UnsafeMutablePointer<CChar>?
+  let isEntryOnDisk = Atomic<Bool>(false)
 
   /// What a handle was opened with, and what follows from it.
   public struct Traits: OptionSet, Sendable {
@@ -91,13 +92,13 @@ import Synchronization
     self.window = opened.window
     self.maximumStep = opened.maximumStep
     self.autoUnlink = opened.autoUnlink
-    unsafe self.newIn = unsafe Atomic(UnsafeMutableRawPointer(opened.newIn))
+    unsafe self.newIn = opened.newIn
   }
 
   /// Lets go of everything, on a scheduler that may not be held up.
   deinit {
     let wasOpen = !isClosed
-    unsafe free(newIn.load(ordering: .acquiring))
+    unsafe free(newIn)
     var next: UnsafeMutablePointer<Region>? = unsafe region
     while let region = unsafe next {
       unsafe next = region.pointee.previous

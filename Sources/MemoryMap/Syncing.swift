@@ -11,15 +11,10 @@ extension File {
   /// too.
   public func syncAll() throws(Failure) {
     try withSharedFile { number in fsync(number) }
-    guard let directory = unsafe newIn.exchange(nil, ordering: .acquiringAndReleasing) else { return }
-    do throws(Failure) {
-      try unsafe Self.sync(directory: directory.assumingMemoryBound(to: CChar.self))
-      unsafe free(directory)
-    } catch {
-      // It is to be done yet. Nobody else has put anything there: it is set once, at open.
-      unsafe newIn.store(directory, ordering: .releasing)
-      throw error
-    }
+    guard let directory = unsafe newIn, !isEntryOnDisk.load(ordering: .acquiring) else { return }
+    try unsafe Self.sync(directory: directory)
+    // Only now: two who sync at once both wait for it, and after a failure it is still to be done.
+    isEntryOnDisk.store(true, ordering: .releasing)
   }
 
   private static func sync(directory: UnsafePointer<CChar>) throws(Failure) {
