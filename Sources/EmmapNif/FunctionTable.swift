@@ -20,6 +20,7 @@ let functionTable: [NifRow] = unsafe [
   NifRow("info_nif", 1, .dirtyIO, Info.blocking),
   // Copies: here while small and in memory.
   NifRow("pread_nif", 3, .normal) { unsafe perform(PRead.self, $0, $1, $2, mayBlock: false) },
+  unsafe NifRow("snapshot_nif", 3, .normal) { unsafe perform(Snapshot.self, $0, $1, $2, mayBlock: false) },
   unsafe NifRow("read_nif", 2, .normal) { unsafe perform(Read.self, $0, $1, $2, mayBlock: false) },
   unsafe NifRow("read_line_nif", 1, .normal) { unsafe perform(ReadLine.self, $0, $1, $2, mayBlock: false) },
   unsafe NifRow("pwrite_nif", 3, .normal) { unsafe perform(PWrite.self, $0, $1, $2, mayBlock: false) },

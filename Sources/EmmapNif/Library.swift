@@ -41,7 +41,10 @@ private func start(_ env: OpaquePointer?) -> Int32 {
   else { return 1 }
   let isFirst = unsafe state == nil
   unsafe state = LibraryState(handles: handles, regions: regions, atoms: Atoms(env))
-  if unsafe isFirst && !startThread("emmap_reaper", { _ in Reaper.run() }) { return 2 }
+  if isFirst {
+    guard unsafe startThread("emmap_reaper", { _ in Reaper.run() }) else { return 2 }
+    guard unsafe startThread("emmap_remover", { _ in Reaper.runSlow() }) else { return 2 }
+  }
   return 0
 }
 

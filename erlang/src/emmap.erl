@@ -23,7 +23,7 @@
 -module(emmap).
 
 -export([init/0, open/2, open/4, close/1, info/1]).
--export([read/2, read_line/1, pread/2, pread/3, write/2, pwrite/2, pwrite/3, position/2, copy/3,
+-export([read/2, read_line/1, pread/2, pread/3, snapshot/3, write/2, pwrite/2, pwrite/3, position/2, copy/3,
          ipread_s32bu_p32bu/3, read_handle_info/2, sendfile/8, internal_get_nif_resource/1]).
 -export([resize/1, resize/2, truncate/1, remap/1, allocate/3]).
 -export([sync/1, sync/3, datasync/1, flush/1, advise/4]).
@@ -35,7 +35,7 @@
 
 -on_load(init/0).
 -nifs([open_nif/9, close_nif/1, handle_info_nif/1, resize_nif/2, truncate_nif/1, remap_nif/1, allocate_nif/3,
-       datasync_nif/1, sync_nif/1, sync_range_nif/3, flush_nif/1, advise_nif/4, pread_nif/3, read_nif/2,
+       datasync_nif/1, sync_nif/1, sync_range_nif/3, flush_nif/1, advise_nif/4, pread_nif/3, snapshot_nif/3, read_nif/2,
        read_line_nif/1, pwrite_nif/3, pwritev_nif/3, write_nif/2, position_nif/3, info_nif/1, patomic_nif/4,
        patomic_read_nif/2, patomic_write_nif/3, patomic_cas_nif/4]).
 
@@ -426,6 +426,16 @@ pread(?handle(Resource), Offset, Count) ->
         Other -> Other
     end;
 pread(_, _, _) -> {error, badarg}.
+
+%% @doc Reads as {@link pread/3}, but always a copy, on a `direct' handle too: what it returns never changes.
+-spec snapshot(File :: mmap_file(), Offset :: non_neg_integer(), Count :: non_neg_integer()) ->
+          {ok, binary()} | eof | {error, reason()}.
+snapshot(?handle(Resource) = File, Offset, Count) ->
+    case snapshot_nif(Resource, Offset, Count) of
+        Bytes when is_binary(Bytes) -> {ok, Bytes};
+        Other -> ?checked(Other, [File, Offset, Count])
+    end;
+snapshot(File, Offset, Count) -> ?badarg([File, Offset, Count], badarg).
 
 %% @doc Does a list of reads. An error ends it.
 -spec pread(File :: mmap_file(), Reads :: [{Offset :: non_neg_integer(), Count :: non_neg_integer()}]) ->
@@ -826,6 +836,7 @@ sync_range_nif(_, _, _) -> erlang:nif_error(not_loaded).
 flush_nif(_) -> erlang:nif_error(not_loaded).
 advise_nif(_, _, _, _) -> erlang:nif_error(not_loaded).
 pread_nif(_, _, _) -> erlang:nif_error(not_loaded).
+snapshot_nif(_, _, _) -> erlang:nif_error(not_loaded).
 read_nif(_, _) -> erlang:nif_error(not_loaded).
 read_line_nif(_) -> erlang:nif_error(not_loaded).
 pwrite_nif(_, _, _) -> erlang:nif_error(not_loaded).
