@@ -228,7 +228,10 @@ erlang_module() ->
               end
       end},
      {"binary_to_atom/1,2 of other letters than ASCII", {binary:copy(<<"é"/utf8>>, 100), binary:copy(<<"ab">>, 100)},
-      fun(B) -> length(atom_to_list(binary_to_atom(B))) end}].
+      fun(B) ->
+              Atom = binary_to_atom(binary:part(B, 0, 2 * rand:uniform(100))),
+              {atom_to_list(Atom), binary_to_term(term_to_binary(Atom))}
+      end}].
 
 syntax() ->
     [{"<<Byte, Rest/binary>> and comprehensions", letters(),
@@ -400,9 +403,10 @@ formats() ->
      {"base64:decode/1, mime_decode/1", {binary:copy(<<"QUJD">>, 100), binary:copy(<<"Q===">>, 100)},
       fun(B) -> {base64:mime_decode(B), base64:decode(B)} end},
      {"uri_string:parse/1, normalize/1, percent_decode/1", widths(),
-      fun(B) -> [catch F(B) || F <- [fun uri_string:parse/1, fun uri_string:normalize/1,
-                                     fun uri_string:percent_decode/1, fun uri_string:dissect_query/1]] end},
-     {"zip:unzip/2, zip:table/1", archives(zip), fun(B) -> {catch zip:table(B), zip:unzip(B, [memory])} end},
+      fun(B) -> [attempt(Function, B) || Function <- [fun uri_string:parse/1, fun uri_string:normalize/1,
+                                                      fun uri_string:percent_decode/1,
+                                                      fun uri_string:dissect_query/1]] end},
+     {"zip:unzip/2, zip:table/1", archives(zip), fun(B) -> {attempt(fun zip:table/1, B), zip:unzip(B, [memory])} end},
      {"erl_tar:extract/2", archives(tar), fun(B) -> erl_tar:extract({binary, B}, [memory]) end},
      {"public_key:pem_decode/1", {binary:copy(<<"-----BEGIN X-----\nQUJD\n-----END X-----\n">>, 3),
                                   binary:copy(<<"-----BEGIN X-----\r\nUJD\n-----END X----\n">>, 3)},
@@ -582,7 +586,7 @@ file_names() ->
          {"filename:nativename/1, flatten/1", fun(B) -> {filename:nativename(B), filename:flatten(B)} end},
          {"filelib:safe_relative_path/2", fun(B) -> filelib:safe_relative_path(B, <<"x">>) end},
          {"filelib:wildcard/1, is_file/1, file_size/1",
-          fun(B) -> {filelib:is_file(B), filelib:file_size(B), catch filelib:wildcard(B)} end},
+          fun(B) -> {filelib:is_file(B), filelib:file_size(B), attempt(fun filelib:wildcard/1, B)} end},
          {"file:open/2, read_file_info/1 and others, as a name",
           fun(B) -> {file:read_file_info(B), file:open(B, [read])} end}]]
     ++ [{"file:read_file_info/1, a name of other letters than ASCII",
@@ -634,6 +638,12 @@ sockets() ->
               ok = socket:connect(S, #{family => inet, addr => {127, 0, 0, 1}, port => 9}),
               socket:send(S, B), socket:close(S)
       end}].
+
+%% For those that raise when the bytes are wrong, where others are to be called after them.
+attempt(Function, Binary) ->
+    try Function(Binary)
+    catch error:_ -> failed
+    end.
 
 %%% What an answer has to be
 
