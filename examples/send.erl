@@ -2,7 +2,8 @@
 %%
 %% Sends a mapped file over a socket in two ways: the whole of it by file:sendfile/5, as one would send a raw file, and
 %% a part of it as a `direct' binary, which the socket takes from the file's own pages. A second process receives both
-%% and compares digests. After `make':
+%% and compares digests. Where others may cut the file short meanwhile, send binary:copy/1 of the part instead: the VM
+%% closes the connection if the bytes are gone (docs/direct.md). After `make':
 %%
 %%     ERL_LIBS=_build/default/lib escript examples/send.erl FILE
 -module(send).

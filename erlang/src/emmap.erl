@@ -46,6 +46,8 @@
 
 -type resource() :: binary().
 %% A binary that points into the mapping, as reads return it in `direct' mode. It keeps the mapping alive.
+%% Its bytes change when the file does, which some functions of OTP do not survive: they end the VM, unless they are
+%% given a copy (`binary:copy/1').
 
 -type open_option() ::
         anon | auto_unlink | create | debug | direct | fit | fixed | fixed_size | huge_1gb | huge_2mb | hugetlb
@@ -74,7 +76,9 @@
 %% (MAP_SYNC); elsewhere `{error, eopnotsupp}'. Without `shared_validate' ignored.</dd>
 %% <dt>`anon'</dt><dd>Map zeroes and no file (MAP_ANONYMOUS), whatever the name is. The offset must be 0.</dd>
 %% <dt>`direct'</dt><dd>Reads copy nothing: they return binaries that point into the mapping, and so change when it does.
-%% They stay readable as long as they live; where the file was cut short they read as zeroes.</dd>
+%% They stay readable as long as they live; where the file was cut short they read as zeroes. Where others may write to
+%% the file, copy them (`binary:copy/1') before they are searched, decoded or sent: OTP reads some binaries twice, and a
+%% change in between can end the VM. docs/direct.md of the sources has a table of what is safe.</dd>
 %% <dt>`lock'</dt><dd>A read never sees half of a write that was made through the same handle. The default.</dd>
 %% <dt>`nolock'</dt><dd>Reads and writes through the same handle may interleave. Just as safe for the VM.</dd>
 %% <dt>`fixed_size'</dt><dd>Once the file is open, never make it longer or shorter.</dd>
