@@ -57,7 +57,7 @@ search(Map, Pattern, Length, From, Count) ->
 main([File, [_ | _] = Word]) ->
     case count(File, unicode:characters_to_binary(Word)) of
         {error, Reason} ->
-            io:format(standard_error, "~ts: ~ts~n", [File, why(Reason, File)]),
+            io:format(standard_error, "~ts: ~ts~n", [File, why(Reason)]),
             halt(1);
         {Count, Size} ->
             io:format("~b times in ~b bytes, by a VM of ~b MB~n", [Count, Size, erlang:memory(total) bsr 20])
@@ -66,11 +66,5 @@ main(_) ->
     io:put_chars(standard_error, "usage: escript search.erl TEXT WORD\n"),
     halt(2).
 
-%% What is wrong with a file that cannot be mapped.
-why(einval, File) ->
-    case filelib:file_size(File) of
-        0 -> "the file is empty, so there is nothing to map";
-        _ -> file:format_error(einval)
-    end;
-why(truncated, _) -> "the file was cut short";
-why(Reason, _) -> file:format_error(Reason).
+why(truncated) -> "the file was cut short";
+why(Reason) -> file:format_error(Reason).
