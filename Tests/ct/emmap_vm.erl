@@ -24,6 +24,7 @@
 %%   tmpfs     {Directory, Size}: a file system of that size, which only this VM sees
 %%   mount     {Directory, Arguments}: what else mount(8) can mount there, for root
 %%   strace    arguments of strace(1), which then runs the VM
+%%   user      a name: the VM runs as that user, without groups or privileges; for root
 %%   seconds   that it may take
 in_vm(Fun, Options) ->
     Erl = filename:join([code:root_dir(), "bin", "erl"]),
@@ -37,7 +38,12 @@ in_vm(Fun, Options) ->
     Traced = case Options of
                  #{strace := Tracing} -> [os:find_executable("strace"), "-f", "-qq", "--seccomp-bpf" | Tracing];
                  #{} -> []
-             end,
+             end ++
+        case Options of
+            #{user := User} ->
+                [os:find_executable("setpriv"), "--reuid", User, "--regid", "65534", "--clear-groups", "--"];
+            #{} -> []
+        end,
     Command = "exec \"$@\"",
     {Executable, Args} =
         case Options of
