@@ -5,7 +5,7 @@
 
 -export([suite/0, all/0, init_per_suite/1, end_per_suite/1, init_per_testcase/2, end_per_testcase/2]).
 -compile([export_all, nowarn_export_all]).
--import(emmap_vm, [survives/2, raised/1, eventually/1]).
+-import(emmap_vm, [survives/2, raised/1, eventually/1, is_in/2]).
 
 -include_lib("common_test/include/ct.hrl").
 
@@ -39,13 +39,13 @@ end_per_testcase(_, Config) -> emmap_vm:delete_directory(Config).
 %% Runs `First' in a VM in which changing the length of the file takes long, and `Second' here meanwhile. Returns what
 %% `Second' does.
 while_it_is_slow(Dir, Name, First, Second) ->
-    while_it_is_slow(Dir, Name, ?SLOW("ftruncate,fallocate"), length_calls(), First, Second).
+    while_it_is_slow(Dir, Name, ?SLOW("ftruncate,fallocate"), [ftruncate, fallocate], First, Second).
 
 %% The same for calls that take back what was done.
 while_undoing_is_slow(Dir, Name, First, Second) ->
-    while_it_is_slow(Dir, Name, ?SLOW("ftruncate,unlink,unlinkat"), undoing_calls(), First, Second).
+    while_it_is_slow(Dir, Name, ?SLOW("ftruncate,unlink,unlinkat"), [ftruncate, unlink, unlinkat], First, Second).
 
-while_it_is_slow(Dir, Name, Slow, Numbers, First, Second) ->
+while_it_is_slow(Dir, Name, Slow, Held, First, Second) ->
     Log = filename:join(Dir, "strace"),
     PidFile = filename:join(Dir, "pid"),
     Other = spawn_monitor(
@@ -59,37 +59,12 @@ while_it_is_slow(Dir, Name, Slow, Numbers, First, Second) ->
     {OtherPid, Reference} = Other,
     eventually(fun() -> filelib:is_regular(PidFile) orelse not is_process_alive(OtherPid) end),
     {ok, Pid} = file:read_file(PidFile),
-    eventually(fun() -> is_in(Numbers, binary_to_list(Pid)) orelse not is_process_alive(OtherPid) end),
+    eventually(fun() -> is_in(Held, binary_to_list(Pid)) orelse not is_process_alive(OtherPid) end),
     Result = Second(),
     receive {'DOWN', Reference, process, OtherPid, Why} -> {_, normal} = {Why, Why} end,
     {ok, Calls} = file:read_file(Log),
     ct:log("~ts", [Calls]),
     Result.
-
-%% Whether a thread of the process is held up in one of the calls.
-is_in(Numbers, Pid) ->
-    lists:any(fun(File) ->
-                      case file:read_file(File) of
-                          {ok, Text} -> lists:member(hd(binary:split(Text, <<" ">>)), Numbers);
-                          {error, _} -> false
-                      end
-              end, filelib:wildcard("/proc/" ++ Pid ++ "/task/*/syscall")).
-
-%% The numbers of ftruncate and fallocate.
-length_calls() -> numbers([<<"77">>, <<"285">>], [<<"46">>, <<"47">>]).
-
-%% The numbers of ftruncate, unlink and unlinkat.
-undoing_calls() -> numbers([<<"77">>, <<"87">>, <<"263">>], [<<"46">>, <<"35">>]).
-
-%% The numbers of fsync and fdatasync.
-sync_calls() -> numbers([<<"74">>, <<"75">>], [<<"82">>, <<"83">>]).
-
-%% Those of x86-64, or of the systems whose numbers are all the same.
-numbers(X86, Others) ->
-    case erlang:system_info(system_architecture) of
-        "x86_64" ++ _ -> X86;
-        _ -> Others
-    end.
 
 two_that_open_new_counters_never_cut_the_file(Config) ->
     Dir = ?config(dir, Config),
@@ -187,7 +162,7 @@ two_that_open_counters(Dir, Name, Prepare) ->
     ok = Prepare(Name),
     Open = fun() -> emmap:open_counters(Name, 10000) end,
     {First, Reference} = spawn_monitor(fun() -> {enospc, Name} = raised(Open) end),
-    eventually(fun() -> is_in(undoing_calls(), "self") orelse not is_process_alive(First) end),
+    eventually(fun() -> is_in([ftruncate, unlink, unlinkat], "self") orelse not is_process_alive(First) end),
     ok = file:delete(Filler),
     Counters = Open(),
     0 = emmap:inc_counter(Counters, 7, 42),
@@ -208,7 +183,7 @@ what_is_in_progress_at_close_is_closed(Config) ->
               [begin
                    {ok, File} = emmap:open(Name, [create, write, shared, {size, ?PAGE}]),
                    {Pid, Reference} = spawn_monitor(fun() -> exit({answer, Sync(File)}) end),
-                   eventually(fun() -> is_in(sync_calls(), "self") orelse not is_process_alive(Pid) end),
+                   eventually(fun() -> is_in([fsync, fdatasync], "self") orelse not is_process_alive(Pid) end),
                    true = is_process_alive(Pid),
                    ok = emmap:close(File),
                    receive {'DOWN', Reference, process, Pid, Why} -> {N, {answer, {error, closed}}} = {N, Why} end
