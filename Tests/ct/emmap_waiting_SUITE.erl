@@ -33,9 +33,10 @@ end_per_testcase(_, Config) -> emmap_vm:delete_directory(Config).
 reads_to_the_end_are_not_starved_by_writers(Config) ->
     Dir = ?config(dir, Config),
     Size = 128 * ?MiB,
-    Reads = [{pread, fun(File) -> emmap:pread(File, 0, 1 bsl 40) end},
-             {read, fun(File) -> {ok, 0} = emmap:position(File, bof), emmap:read(File, 1 bsl 40) end},
-             {read_line, fun(File) -> {ok, 0} = emmap:position(File, bof), emmap:read_line(File) end}],
+    %% Twice the time is right; the writer also takes a processor, and looking for the end of a line comes again.
+    Reads = [{pread, 5, fun(File) -> emmap:pread(File, 0, 1 bsl 40) end},
+             {read, 5, fun(File) -> {ok, 0} = emmap:position(File, bof), emmap:read(File, 1 bsl 40) end},
+             {read_line, 15, fun(File) -> {ok, 0} = emmap:position(File, bof), emmap:read_line(File) end}],
     survives(
       fun() ->
               [begin
@@ -50,10 +51,9 @@ reads_to_the_end_are_not_starved_by_writers(Config) ->
                    Alone = best(5, Time),
                    Beside = beside_appends(File, Size, fun() -> best(5, Time) end),
                    io:format("~p alone ~p us, beside a writer ~p us~n", [Call, Alone, Beside]),
-                   %% Twice; and as much again, because the writer has one of the processors.
-                   {Call, true} = {Call, Beside < 4 * Alone + 20000},
+                   {Call, true} = {Call, Beside < Times * Alone + 20000},
                    ok = emmap:close(File)
-               end || {Call, Read} <- Reads]
+               end || {Call, Times, Read} <- Reads]
       end).
 
 %% Runs the function beside the writer; `never' if it is not done in the end.
@@ -215,7 +215,8 @@ advice_is_given_in_slices(Config) ->
 %% The longest time, in microseconds, that one of the three waited beyond what it does.
 longest_gap(Load) ->
     Stop = atomics:new(1, []),
-    Allocate = fun() -> byte_size(binary:copy(<<"x">>, 3000000)) end,
+    Piece = binary:copy(<<"x">>, 65536),
+    Allocate = fun() -> byte_size(binary:copy(Piece, 46)) end,
     Runners = [spawn_opt(fun() -> exit({longest, watch(Fun, Stop, 0)}) end, [monitor, {priority, Priority}])
                || {Priority, Fun} <- [{normal, Allocate}, {normal, Allocate}, {max, fun tick/0}]],
     _ = Load(),
@@ -295,7 +296,7 @@ callers_of_one_handle_hold_up_no_other_file(Config) ->
               Bytes = [binary:copy(<<Letter>>, 512 * ?MiB) || Letter <- "ab"],
               %% The pages are there for the rounds that count.
               ok = emmap:pwrite(File, 0, hd(Bytes)),
-              Share = one_within(4, 25, fun() -> wait_beside_readers(Name, File, Bytes) end),
+              Share = one_within(4, 50, fun() -> wait_beside_readers(Name, File, Bytes) end),
               io:format("~p % of the write's time~n", [Share])
       end).
 
@@ -339,6 +340,9 @@ faults_after_close_are_as_quick_as_before(Config) ->
       end).
 
 touch_lost(Name, Size, IsClosed) ->
+    emmap_vm:in_process(fun() -> touch_lost_here(Name, Size, IsClosed) end).
+
+touch_lost_here(Name, Size, IsClosed) ->
     cut(Name, Size),
     {ok, File} = emmap:open(Name, [shared, direct]),
     {ok, Bytes} = emmap:pread(File, 0, Size),
