@@ -12,11 +12,13 @@
 
 -define(PAGE, 4096).
 -define(MiB, (1 bsl 20)).
+-define(EXT4, "mkfs.ext4 -q -b 4096 -O ^has_journal").
 
 suite() -> [{timetrap, {minutes, 2}}].
 
 all() ->
-    [a_range_that_touches_a_page_that_cannot_be_read_is_eio, a_full_xfs_cuts_no_file,
+    [a_range_that_touches_a_page_that_cannot_be_read_is_eio, a_page_that_cannot_be_read_is_tried_twice_at_most,
+     a_full_xfs_cuts_no_file,
      a_file_system_that_stands_still_keeps_no_other_descriptors, remap_of_a_device_keeps_its_size,
      bytes_past_the_end_of_a_device_cost_no_others].
 
@@ -28,9 +30,9 @@ end_per_testcase(_, Config) -> emmap_vm:delete_directory(Config).
 
 %% Makes one with the command of its name, and runs the function in a VM that has it mounted; skips where that, or
 %% something that the function needs, cannot be done.
-mounted(Config, Size, Make, Fun) -> mounted(Config, Size, Make, "true", Fun).
+mounted(Config, Size, Make, Fun) -> mounted(Config, Size, Make, "true", Fun, #{}).
 
-mounted(Config, Size, Make, Needed, Fun) ->
+mounted(Config, Size, Make, Needed, Fun, Options) ->
     Dir = filename:join(?config(dir, Config), "mounted"),
     Image = filename:join(?config(dir, Config), "image"),
     ok = file:make_dir(Dir),
@@ -38,7 +40,7 @@ mounted(Config, Size, Make, Needed, Fun) ->
                "unshare -m sh -c 'mount -o loop \"$0\" . && cd \"$PWD\" && mountpoint -q . && ", Needed, "' '", Image,
                "' && echo made) 2>&1"],
     case string:trim(os:cmd(lists:append(Command))) of
-        "made" -> survives(fun() -> Fun(Dir, Image) end, #{mount => {Dir, "-o loop '" ++ Image ++ "'"}});
+        "made" -> survives(fun() -> Fun(Dir, Image) end, Options#{mount => {Dir, "-o loop '" ++ Image ++ "'"}});
         Why -> {skip, lists:append(["no such file system can be had here (", Make, ", mount -o loop, ", Needed, "): ",
                                     Why])}
     end.
@@ -47,9 +49,32 @@ mounted(Config, Size, Make, Needed, Fun) ->
 
 %% The half of the disk behind the file's middle is gone. Of raw files, each range that touches it is an error.
 a_range_that_touches_a_page_that_cannot_be_read_is_eio(Config) ->
-    mounted(Config, "32M", "mkfs.ext4 -q -b 4096 -O ^has_journal", fun half_a_disk/2).
+    mounted(Config, "32M", ?EXT4, fun(Dir, Image) -> half_a_disk(Dir, Image, fun ranges_that_touch/2) end).
 
-half_a_disk(Dir, Image) ->
+%% Each time takes as long as the device tries. Once more, because what was a cut may be gone when one looks.
+a_page_that_cannot_be_read_is_tried_twice_at_most(Config) ->
+    Log = filename:join(?config(dir, Config), "strace"),
+    case emmap_vm:may_trace() of
+        true ->
+            _ = mounted(Config, "32M", ?EXT4, "true",
+                        fun(Dir, Image) -> half_a_disk(Dir, Image, fun touch_once/2) end,
+                        #{strace => ["-e", "trace=none", "-e", "signal=SIGBUS", "-o", Log]}),
+            counted(file:read_file(Log));
+        Why -> {skip, Why}
+    end.
+
+counted({error, enoent}) -> {skip, "no ext4 can be had here"};
+counted({ok, Signals}) ->
+    ct:log("~ts", [Signals]),
+    Count = length(binary:matches(Signals, <<"--- SIGBUS">>)),
+    {_, true} = {Count, Count >= 1 andalso Count =< 2}.
+
+touch_once(Name, Bad) ->
+    {ok, File} = emmap:open(Name, [read]),
+    {error, eio} = emmap:pread(File, Bad, 1),
+    ok = emmap:close(File).
+
+half_a_disk(Dir, Image, Fun) ->
     Size = 20 * ?MiB,
     Name = filename:join(Dir, "file"),
     ok = file:write_file(Name, binary:copy(<<"a">>, Size)),
@@ -61,14 +86,17 @@ half_a_disk(Dir, Image) ->
     Bad = first_bad(Raw, 0, Size),
     true = Bad > ?MiB,
     Size = filelib:file_size(Name),
+    Fun(Name, Bad),
+    ok = file:close(Raw).
+
+ranges_that_touch(Name, Bad) ->
     %% A handle of its own for each: what a fault has shown is known from then on.
     [begin
          {ok, File} = emmap:open(Name, [write, shared, Lock]),
          {Call, Expected} = {Call, Fun(File)},
          {ok, <<"a">>} = emmap:pread(File, Bad - ?PAGE, 1),
          ok = emmap:close(File)
-     end || Lock <- [lock, nolock], {Call, Expected, Fun} <- calls_that_touch(Bad)],
-    ok = file:close(Raw).
+     end || Lock <- [lock, nolock], {Call, Expected, Fun} <- calls_that_touch(Bad)].
 
 calls_that_touch(Bad) ->
     Eio = {error, eio},
@@ -126,7 +154,7 @@ free(Dir) ->
 a_file_system_that_stands_still_keeps_no_other_descriptors(Config) ->
     Other = emmap_vm:new_file(?config(dir, Config), 1),
     mounted(Config, "16M", "mkfs.ext4 -q", "fsfreeze -f . && fsfreeze -u .",
-            fun(Dir, _) -> drop_beside_frozen(Dir, Other) end).
+            fun(Dir, _) -> drop_beside_frozen(Dir, Other) end, #{}).
 
 drop_beside_frozen(Dir, Other) ->
     Held = filename:join(Dir, "deleted_later"),

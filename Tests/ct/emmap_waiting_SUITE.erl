@@ -15,7 +15,7 @@
 -define(MiB, (1 bsl 20)).
 -define(GiB, (1 bsl 30)).
 
-suite() -> [{timetrap, {minutes, 3}}].
+suite() -> [{timetrap, {minutes, 5}}].
 
 all() ->
     [reads_to_the_end_are_not_starved_by_writers, remap_of_a_private_handle_looks_at_no_pages,
@@ -80,13 +80,14 @@ append(File, At, Stop) ->
 %% The best of so many rounds.
 best(Rounds, Round) -> lists:min([Round() || _ <- lists:seq(1, Rounds)]).
 
-%% Whether one of so many rounds stays within the bound: gives that one, or all.
+%% One of so many rounds has to stay within the bound. What is off by seconds no other round can make good.
 one_within(Rounds, Bound, Round) -> one_within(Rounds, Bound, Round, []).
 
 one_within(0, Bound, _, Results) -> error({none_within, Bound, Results});
 one_within(Rounds, Bound, Round, Results) ->
     case Round() of
         Result when Result =< Bound -> Result;
+        Result when Result > 2000000 -> error({none_within, Bound, [Result | Results]});
         Result -> one_within(Rounds - 1, Bound, Round, [Result | Results])
     end.
 
@@ -159,23 +160,22 @@ remaps_of_a_private_handle_keep_one_copy(Config) ->
 
 %% Beside two processes that allocate all the time and a third one that looks at the clock. Memory that comes from the
 %% system waits for whoever holds the lock of the VM's mappings.
-populating_holds_up_no_allocation(Config) ->
-    Name = filename:join("/dev/shm", "emmap_waiting_SUITE." ++ os:getpid()),
+populating_holds_up_no_allocation(_) ->
+    Dir = filename:join("/dev/shm", "emmap_waiting_SUITE." ++ os:getpid()),
     New = fun(Sharing) -> [create, write, Sharing, populate, auto_unlink, {size, ?MANY}] end,
-    case emmap_test:is_tmpfs("/dev/shm") andalso available() > 2 * ?MANY of
+    case emmap_test:is_tmpfs("/dev/shm") andalso available() > 3 * ?MANY of
         true ->
+            ok = file:make_dir(Dir),
             try
-                [survives(fun() -> populate(File, Options) end)
-                 || {File, Options} <- [{"", [anon, populate, write, {size, ?MANY}]}, {Name, New(shared)},
-                                        {Name, New(private)}]]
+                [survives(fun() -> populate(Dir, Options) end, #{seconds => 120})
+                 || Options <- [[anon, populate, write, {size, ?MANY}], New(shared), New(private)]]
             after
-                file:delete(Name)
-            end,
-            Config;
-        false -> {skip, "less than 4 GiB of memory are free here, or /dev/shm is not in it"}
+                file:del_dir_r(Dir)
+            end;
+        false -> {skip, "less than 6 GiB of memory are free here, or /dev/shm is not in it"}
     end.
 
-populate(Name, Options) ->
+populate(Dir, Options) ->
     %% The control: as busy, but nothing of it new to the system.
     Bytes = binary:copy(<<"x">>, 64 * ?MiB),
     {ok, There} = emmap:open("", [anon, populate, write, {size, byte_size(Bytes)}]),
@@ -183,6 +183,8 @@ populate(Name, Options) ->
     Control = best(3, fun() -> longest_gap(Busy) end),
     Gap = one_within(4, 1000 * ?GAP + Control,
                      fun() ->
+                             %% A file of which nothing is there yet, in each round.
+                             Name = filename:join(Dir, integer_to_list(erlang:unique_integer([positive]))),
                              Gap = longest_gap(fun() -> put(file, emmap:open(Name, Options)) end),
                              {ok, File} = erase(file),
                              ok = emmap:close(File),
@@ -296,7 +298,7 @@ callers_of_one_handle_hold_up_no_other_file(Config) ->
               Bytes = [binary:copy(<<Letter>>, 512 * ?MiB) || Letter <- "ab"],
               %% The pages are there for the rounds that count.
               ok = emmap:pwrite(File, 0, hd(Bytes)),
-              Share = one_within(4, 50, fun() -> wait_beside_readers(Name, File, Bytes) end),
+              Share = one_within(6, 50, fun() -> wait_beside_readers(Name, File, Bytes) end),
               io:format("~p % of the write's time~n", [Share])
       end).
 

@@ -121,7 +121,7 @@ cut_off(Name) ->
     Round = atomics:new(2, []),
     Parent = self(),
     Pid = spawn_link(fun() -> rival(File, Round, Parent, 1) end),
-    Rounds = emmap_vm:until(2500, fun() -> play(File, Round, Pid) end),
+    Rounds = emmap_vm:until(1500, fun() -> play(File, Round, Pid) end),
     atomics:put(Round, 1, -1),
     ct:log("~p rounds", [Rounds]),
     ok = emmap:close(File).
