@@ -32,7 +32,7 @@ remap_of_a_private_handle_loses_no_addition(Config) ->
     [begin
          {Name, File} = changed_everywhere(Config, Lock),
          {Added, Raised} = beside(fun() -> emmap:patomic(File, 0, add, 1) end, 2, fun() -> grow(Name, File) end),
-         {Lock, Added, []} = {Lock, emmap:patomic_read(File, 0) - 1, Raised},
+         {Lock, Added, Added, []} = {Lock, Added, emmap:patomic_read(File, 0) - 1, Raised},
          ok = emmap:close(File)
      end || Lock <- [lock, nolock]].
 
@@ -88,7 +88,7 @@ additions_beside_growth_of_a_shared_handle_all_answer(Config) ->
                                       end || Size <- lists:seq(2, 300, 2)]
                              end),
     #{faulted := false} = emmap:info(File),
-    {[], Added} = {Raised, emmap:patomic_read(File, 0)}.
+    {Added, Added, []} = {Added, emmap:patomic_read(File, 0), Raised}.
 
 %% What was healed lies pages away from the word.
 additions_beside_heals_of_other_pages_all_answer(Config) ->
@@ -102,7 +102,7 @@ additions_beside_heals_of_other_pages_all_answer(Config) ->
                    {ok, _} = emmap:remap(File)
            end,
     {Added, Raised} = beside(fun() -> emmap:patomic(File, 0, add, 1) end, 1, fun() -> emmap_vm:until(2000, Heal) end),
-    {[], Added} = {Raised, emmap:patomic_read(File, 0)}.
+    {Added, Added, []} = {Added, emmap:patomic_read(File, 0), Raised}.
 
 %%% Words that are cut off
 
