@@ -62,7 +62,7 @@ extension File {
       }
       // After the lock: in `lock` mode a write that begins before the end and ends past it is seen whole.
       let length = self.length.load(ordering: .acquiring)
-      let fits = access.clips ? offset < length && count > 0 : fits(offset, count, in: length)
+      let fits = access.clips ? fits(offset, 1, in: length) && count > 0 : fits(offset, count, in: length)
       let count = access.clips ? min(count, length &- offset) : count
       guard seen >= 0 && fits && count <= limit && (!access.writes || traits.contains(.writable)) else {
         if holds { data.unlock(hasWritten: false) }
@@ -109,23 +109,26 @@ extension File {
     _ access: Access, _ region: UnsafeMutablePointer<Region>, _ start: UnsafeMutableRawPointer, _ touched: Int,
     since seen: Int
   ) throws(Failure) -> Bool {
-    let isClosed = self.isClosed
-    if let fault = unsafe region.pointee.fault(start, touched), !isClosed {
-      try unsafe explain(fault, region, isOnlyRead: !access.writes)
-      if access.isOnce { throw .truncated }
-      return false
-    }
-    if isClosed {
-      // What a long copy has put into the region meanwhile is given back.
-      if touched > 1 << 20 && !traits.contains(.direct) { unsafe region.pointee.vacate() }
-      throw .closed
-    }
     let from = unsafe start - region.pointee.base
-    if !losses.concern(from, from + touched, since: seen) { return true }
-    if access.isOnce {
-      throw fits(from - slack, touched, in: length.load(ordering: .acquiring)) ? .truncated : .outOfRange
+    // Before the marks: what we have cut off ourselves is no fault. And after them: they may have gone meanwhile.
+    for isLast in [false, true] {
+      if isClosed {
+        // What a long copy has put into the region meanwhile is given back.
+        if touched > 1 << 20 && !traits.contains(.direct) { unsafe region.pointee.vacate() }
+        throw .closed
+      }
+      if losses.concern(from, from + touched, since: seen) {
+        guard access.isOnce else { return false }
+        throw fits(from - slack, touched, in: length.load(ordering: .acquiring)) ? .truncated : .outOfRange
+      }
+      if isLast { break }
+      if let fault = unsafe region.pointee.fault(start, touched) {
+        try unsafe explain(fault, region, isOnlyRead: !access.writes)
+        if access.isOnce { throw .truncated }
+        return false
+      }
     }
-    return false
+    return true
   }
 
   /// Copies mapped bytes of a region out, or others into it. Many in slices, and no more of them where the handle is
