@@ -17,6 +17,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/uio.h>
 #include <sys/vfs.h>
@@ -46,6 +47,8 @@ static const int sys_advise_cold = 20;           // MADV_COLD, Linux 5.4
 static const int sys_advise_populate_read = 22;   // MADV_POPULATE_READ, Linux 5.14
 static const int sys_advise_populate_write = 23;  // MADV_POPULATE_WRITE, Linux 5.14
 
+static const __rlimit_resource_t sys_limit_addresses = RLIMIT_AS;
+
 static inline int sys_errno(void) { return errno; }
 static inline void sys_set_errno(int value) { errno = value; }
 
@@ -63,7 +66,8 @@ static inline int sys_lstat(const char *path, struct stat *result) {
 static inline _Bool sys_is_directory(mode_t mode) { return S_ISDIR(mode); }
 static inline _Bool sys_is_regular(mode_t mode) { return S_ISREG(mode); }
 static inline _Bool sys_is_block_device(mode_t mode) { return S_ISBLK(mode); }
-static inline _Bool sys_is_waiting_kind(mode_t mode) { return S_ISFIFO(mode) || S_ISSOCK(mode); }
+static inline _Bool sys_is_fifo(mode_t mode) { return S_ISFIFO(mode); }
+static inline _Bool sys_is_socket(mode_t mode) { return S_ISSOCK(mode); }
 
 // Returns an address, or a negated errno: MAP_FAILED is a cast, and this way errno stays the caller's.
 static inline intptr_t sys_mmap(uintptr_t address, size_t length, int protection, int flags, int fd, off_t offset) {

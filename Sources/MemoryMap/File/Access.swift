@@ -54,6 +54,7 @@ extension File {
     _ body: (UnsafeMutablePointer<Region>, UnsafeMutableRawPointer, Int) -> (R, touched: Int)
   ) throws(Failure) -> Outcome<R> {
     var holds = access.writes && access.isWhole && traits.contains(.locked)
+    var tries = 0
     while true {
       let seen = losses.version.load(ordering: .acquiring)
       let ticket = data.ticket
@@ -86,7 +87,8 @@ extension File {
         if access.writes { noteChange() }
         return .done(result)
       }
-      if try unsafe stands(access, region, start, touched, since: seen) && isUndisturbed {
+      tries &+= 1
+      if try unsafe stands(access, region, start, touched, since: seen, tries) && isUndisturbed {
         if access.writes { noteChange() }
         return .done(result)
       }
@@ -107,7 +109,7 @@ extension File {
   @inline(never)
   private func stands(
     _ access: Access, _ region: UnsafeMutablePointer<Region>, _ start: UnsafeMutableRawPointer, _ touched: Int,
-    since seen: Int
+    since seen: Int, _ tries: Int
   ) throws(Failure) -> Bool {
     let from = unsafe start - region.pointee.base
     // Before the marks: what we have cut off ourselves is no fault. And after them: they may have gone meanwhile.
@@ -123,7 +125,8 @@ extension File {
       }
       if isLast { break }
       if let fault = unsafe region.pointee.fault(start, touched) {
-        try unsafe explain(fault, region, isOnlyRead: !access.writes)
+        // A page that can be read in the ordinary way may still be refused to a mapping, again and again.
+        try unsafe explain(fault, region, isOnlyRead: !access.writes, isLastTry: tries > 3)
         if access.isOnce { throw .truncated }
         return false
       }

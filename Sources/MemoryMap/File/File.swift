@@ -187,7 +187,7 @@ import Synchronization
   /// Sees to it that a region can hold `length` bytes: has the present one go on where it ends, or maps a longer one
   /// beside it. Returns that one, which the caller publishes once the file is as long, or releases.
   ///
-  /// A private mapping goes on, or throws: its changes are nowhere else.
+  /// A private mapping that can be written goes on, or throws: its changes are nowhere else.
   func longerRegion(_ length: Int, descriptor: Int32) throws(Failure) -> UnsafeMutablePointer<Region>? {
     let (needed, overflow) = length.addingReportingOverflow(slack)
     // No address space holds more, and no file system either but tmpfs.
@@ -195,9 +195,9 @@ import Synchronization
     let old = unsafe region
     let capacity = unsafe old.pointee.capacity
     if needed <= capacity { return nil }
-    let sizes = try Self.sizes(mapping.page, for: needed, grows: true)
+    let sizes = try Self.sizes(mapping, for: needed, grows: true)
     for index in 0..<3 where unsafe old.pointee.extend(to: sizes[index], descriptor: descriptor) { return nil }
-    guard traits.contains(.shared) else { throw .noMemory }
+    if mapping.isCharged { throw .noMemory }
     // One at an address of the caller's choice stays there, and shows the same pages; the longer one lies elsewhere.
     return try unsafe Self.map(
       mapping.anywhere, sizes, traits, descriptor, memory, previous: old)
@@ -224,11 +224,13 @@ import Synchronization
   /// addresses past the end of the file cost nothing, a file that grows into them needs no new mapping, and all the
   /// regions that a handle has had are no longer together than its last one.
   private static func sizes(
-    _ page: PageSize, for needed: Int, grows: Bool
+    _ mapping: Mapping, for needed: Int, grows: Bool
   ) throws(Failure) -> InlineArray<3, Int> {
+    let page = mapping.page
     guard let exact = page.roundUp(max(needed, 1)) else { throw .noMemory }
     let sizes: InlineArray<3, Int> = [exact, exact, exact]
-    let (double, overflow) = exact.addingReportingOverflow(max(exact, 1 << 20))
+    // One that has to go on where it is gets more.
+    let (double, overflow) = exact.addingReportingOverflow(max(exact, mapping.isCharged ? addressRoom : 1 << 20))
     // Huge pages are taken when they are mapped.
     guard grows && !overflow && page.bytes <= PageSize.system.bytes, let roomy = page.roundUp(double), let some = page.roundUp(exact + exact / 8) else {
       return sizes
@@ -236,11 +238,18 @@ import Synchronization
     return [roomy, some, exact]
   }
 
+  /// How many addresses a mapping may keep for itself: of those that the process may have, a small part.
+  private static var addressRoom: Int {
+    var limit = rlimit()
+    guard unsafe getrlimit(sys_limit_addresses, &limit) == 0 else { return 1 << 20 }
+    return Int(min(limit.rlim_cur / 64, 1 << 30))
+  }
+
   /// Maps the first region of a handle.
   static func map(
     _ mapping: Mapping, _ length: Int, grows: Bool, _ traits: Traits, _ descriptor: Int32, _ memory: RegionMemory
   ) throws(Failure) -> UnsafeMutablePointer<Region> {
-    let sizes = try sizes(mapping.page, for: length, grows: grows && !traits.contains(.fixedAddress))
+    let sizes = try sizes(mapping, for: length, grows: grows && !traits.contains(.fixedAddress))
     return try unsafe map(mapping, sizes, traits, descriptor, memory, previous: nil)
   }
 

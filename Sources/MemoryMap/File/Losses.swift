@@ -63,6 +63,8 @@ import Synchronization
   func concern(_ from: Int, _ to: Int, since seen: Int) -> Bool {
     lock.lock()
     defer { lock.unlock() }
+    if version.load(ordering: .acquiring) == seen { return false }
+    // Where they could not be remembered they may have been anywhere.
     guard let losses = unsafe losses, !isClosed else { return true }
     for index in 0...Self.kept {
       let loss = unsafe losses[index]

@@ -109,7 +109,9 @@ extension File {
 
   private static func checkKind(_ status: stat) throws(Failure) {
     if sys_is_directory(status.st_mode) { throw .system(EISDIR) }
-    if sys_is_waiting_kind(status.st_mode) { throw .system(ENODEV) }
+    if sys_is_fifo(status.st_mode) { throw .system(ENODEV) }
+    // As open(2) has it.
+    if sys_is_socket(status.st_mode) { throw .system(ENXIO) }
   }
 
   private static func isSame(_ descriptor: Int32, _ other: stat?) -> Bool {

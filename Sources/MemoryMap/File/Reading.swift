@@ -6,7 +6,7 @@ extension File {
   /// a page that was refused when it was written to may well be read, and one that was refused before may be had now.
   @inline(never)
   func explain(
-    _ fault: FaultSlot.Fault, _ region: UnsafeMutablePointer<Region>, isOnlyRead: Bool
+    _ fault: FaultSlot.Fault, _ region: UnsafeMutablePointer<Region>, isOnlyRead: Bool, isLastTry: Bool
   ) throws(Failure) {
     SpareMappings.keep()
     guard case .hole(let address, let isFull) = fault else { throw .truncated }
@@ -22,9 +22,9 @@ extension File {
       let isMapped = try descriptor.withDescriptor { (number) throws(Failure) in
         unsafe region.pointee.heal(hole: address, descriptor: number) { losses.add($0, $1) }
       }
-      if isMapped && failure == nil { return }
+      if isMapped && failure == nil && !isLastTry { return }
     }
-    throw failure ?? .system(EIO)
+    throw failure ?? .system(isFull ? ENOSPC : EIO)
   }
 
   /// Why the system refuses a page within the file: the device says so when it is read in the ordinary way; a full or
