@@ -115,11 +115,12 @@ enum FaultTable {
 
   /// Installs the handler, once in the life of the process; it is never removed.
   static func installHandler() {
-    SpareMappings.keep()
-    if unsafe storage.installed.load(ordering: .acquiring) { return }
+    if unsafe storage.installed.load(ordering: .acquiring) { return SpareMappings.keep() }
     unsafe storage.lock.lock()
     defer { unsafe storage.lock.unlock() }
     if unsafe storage.installed.load(ordering: .relaxed) { return }
+    // Under the lock: who opens a file meanwhile waits until there are some. Without them faults cost whole regions.
+    SpareMappings.keep()
     // A file that may not grow any further (RLIMIT_FSIZE) is EFBIG, and not the end of the VM.
     sys_ignore_by_default(SIGXFSZ)
     Replacement.prepare()

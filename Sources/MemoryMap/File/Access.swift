@@ -63,7 +63,7 @@ extension File {
       }
       // After the lock: in `lock` mode a write that begins before the end and ends past it is seen whole.
       let length = self.length.load(ordering: .acquiring)
-      let fits = access.clips ? offset < length && count > 0 : fits(offset, count, in: length)
+      let fits = access.clips ? fits(offset, 1, in: length) && count > 0 : fits(offset, count, in: length)
       let count = access.clips ? min(count, length &- offset) : count
       guard seen >= 0 && fits && count <= limit && (!access.writes || traits.contains(.writable)) else {
         if holds { data.unlock(hasWritten: false) }
