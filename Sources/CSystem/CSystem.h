@@ -101,6 +101,7 @@ static inline int sys_start_writeback(int fd, off_t offset, off_t length) {
   return (int)syscall(SYS_sync_file_range, fd, offset, length, 2 /* SYNC_FILE_RANGE_WRITE */);
 }
 
+static inline int sys_process(void) { return (int)syscall(SYS_getpid); }
 static inline void sys_yield(void) { syscall(SYS_sched_yield); }
 
 // Opens the file of a descriptor once more, whatever its name is by now.

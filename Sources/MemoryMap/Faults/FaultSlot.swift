@@ -216,6 +216,7 @@ import Synchronization
         return true
       }
       spins = Self.wait(spins)
+      if Self.isAbandoned(spins) { return true }
     }
   }
 
@@ -224,6 +225,9 @@ import Synchronization
     if spins < 64 { sys_pause() } else { sys_yield() }
     return spins &+ 1
   }
+
+  /// Tells whether the holder of a lock is not there any more: after a fork, in the child, no other thread is.
+  private static func isAbandoned(_ spins: Int) -> Bool { spins & 0xFFFF == 0xFFFF && FaultTable.isForked }
 
   /// Puts empty pages in the place of the page at `address` and of whatever else cannot be reached for the same reason,
   /// marks them first, and gives the slot back. False if the system has refused.
@@ -374,6 +378,7 @@ import Synchronization
         break
       }
       spins = Self.wait(spins)
+      if Self.isAbandoned(spins) { break }
     }
     defer { unlock() }
     return body()

@@ -124,14 +124,18 @@ enum FaultTable {
     // A file that may not grow any further (RLIMIT_FSIZE) is EFBIG, and not the end of the VM.
     sys_ignore_by_default(SIGXFSZ)
     Replacement.prepare()
+    unsafe storage.process.store(sys_process(), ordering: .relaxed)
     // Before the handler can run, which reads it.
     _ = unsafe sigaction(SIGBUS, nil, &previousHandler)
     _ = unsafe sys_install_handler(SIGBUS) { unsafe FaultTable.handleBusError($0, $1, $2) }
     unsafe storage.installed.store(true, ordering: .releasing)
   }
 
+  /// Tells whether this is a child of the process that installed the handler.
+  static var isForked: Bool { unsafe storage.process.load(ordering: .relaxed) != sys_process() }
+
   /// The signal handler. Async-signal-safe: beside its own loads and stores it calls fstat, fstatfs, mmap, madvise,
-  /// mprotect, sched_yield and, for signals that are not ours, sigaction, raise and the previous handler; `make test`
+  /// mprotect, sched_yield, getpid and, for signals that are not ours, sigaction, raise and the previous handler; `make test`
   /// checks that in the machine code.
   private static func handleBusError(
     _ signal: Int32, _ info: UnsafeMutablePointer<siginfo_t>?, _ context: UnsafeMutableRawPointer?
@@ -155,6 +159,7 @@ enum FaultTable {
     let blocks = unsafe Atomic<UnsafeMutableRawPointer?>(nil)
     let free = unsafe Atomic<UnsafeMutableRawPointer?>(nil)
     let installed = Atomic<Bool>(false)
+    let process = Atomic<Int32>(0)
     let directCount = Atomic<Int>(0)
     let directLow = Atomic<UInt>(.max)
     let directHigh = Atomic<UInt>(0)

@@ -7,9 +7,10 @@ import Synchronization
 ///     | guard | file .................... | not yet writable |
 ///             base                        base + capacity    base + reach
 ///
-/// The guard is one readable page below the regions of `direct` handles: from OTP 27 on the VM loads up to eight bytes
-/// that begin before a binary when it matches the first few bits of it. (It never loads bytes behind one.) It costs one
-/// mapping of the process.
+/// The guard is one readable page below the regions of `direct` handles. From OTP 27 on the VM matches up to eight bytes
+/// of a binary with one load that ends with the last of them, and so may begin up to seven bytes before the binary; it
+/// never loads bytes behind one (emit_read_bits in the JIT's instr_bs.cpp). The guard costs one of the mappings that the
+/// process may have.
 @safe public struct Region: ~Copyable {
   /// The first byte of the mapping, on a page boundary.
   public let base: UnsafeMutableRawPointer
