@@ -22,9 +22,9 @@ extension Call {
   private func notAPosition(_ index: Int) -> Failure { env.isInteger(self[index]) ? .outOfRange : .badArgument }
 }
 
-/// `patomic_nif(Handle, Position, Operation, Value)`
+/// `patomic(Handle, Position, Operation, Value)`
 enum PAtomic: AtomicCall {
-  static var name: StaticString { "patomic_nif" }
+  static var name: StaticString { "patomic" }
   static var blocking: NifFunction { { unsafe perform(PAtomic.self, $0, $1, $2, mayBlock: true) } }
 
   @inline(__always)
@@ -67,9 +67,9 @@ enum PAtomic: AtomicCall {
   }
 }
 
-/// `patomic_read_nif(Handle, Position)`
+/// `patomic_read(Handle, Position)`
 enum PAtomicRead: AtomicCall {
-  static var name: StaticString { "patomic_read_nif" }
+  static var name: StaticString { "patomic_read" }
   static var blocking: NifFunction { { unsafe perform(PAtomicRead.self, $0, $1, $2, mayBlock: true) } }
 
   @inline(__always)
@@ -83,9 +83,9 @@ enum PAtomicRead: AtomicCall {
   }
 }
 
-/// `patomic_write_nif(Handle, Position, Value)`
+/// `patomic_write(Handle, Position, Value)`
 enum PAtomicWrite: AtomicCall {
-  static var name: StaticString { "patomic_write_nif" }
+  static var name: StaticString { "patomic_write" }
   static var blocking: NifFunction { { unsafe perform(PAtomicWrite.self, $0, $1, $2, mayBlock: true) } }
 
   static func run(_ call: Call, _ patience: Patience) throws(Failure) -> Term? {
@@ -99,9 +99,9 @@ enum PAtomicWrite: AtomicCall {
   }
 }
 
-/// `patomic_cas_nif(Handle, Position, Expected, New)`: `ok`, or the word that was there instead.
+/// `patomic_cas(Handle, Position, Expected, New)`: `ok`, or the word that was there instead.
 enum PAtomicCompareExchange: AtomicCall {
-  static var name: StaticString { "patomic_cas_nif" }
+  static var name: StaticString { "patomic_cas" }
   static var blocking: NifFunction { { unsafe perform(PAtomicCompareExchange.self, $0, $1, $2, mayBlock: true) } }
 
   static func run(_ call: Call, _ patience: Patience) throws(Failure) -> Term? {

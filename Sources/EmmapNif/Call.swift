@@ -4,7 +4,7 @@ import MemoryMap
 
 /// A function of the table.
 protocol NifCall {
-  /// Its name in emmap.erl.
+  /// Its name in emmap_nif.erl.
   static var name: StaticString { get }
 
   /// The function for dirty schedulers. Rows of calls that never move name it themselves.

@@ -52,7 +52,7 @@ private func start(_ env: OpaquePointer?) -> Int32 {
 @_cdecl("nif_init")
 public func nifInit() -> UnsafeMutableRawPointer {
   let entry = unsafe nifEntry(
-    module: "emmap", functionTable,
+    module: "emmap_nif", functionTable,
     load: { env, _, _ in unsafe start(env) },
     upgrade: { env, _, _, _ in unsafe start(env) })
   return UnsafeMutableRawPointer(entry)

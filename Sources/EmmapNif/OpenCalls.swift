@@ -2,10 +2,10 @@ import CErlNif
 import ErlNif
 import MemoryMap
 
-/// `open_nif(Path, Name, Offset, Length, Flags, Address, Mode, Size, MaximumStep)`: Path is a binary that ends with
+/// `open(Path, Name, Offset, Length, Flags, Address, Mode, Size, MaximumStep)`: Path is a binary that ends with
 /// NUL, Name what the caller gave; emmap.erl has checked the numbers.
 enum Open: NifCall {
-  static var name: StaticString { "open_nif" }
+  static var name: StaticString { "open" }
   static var blocking: NifFunction { { unsafe perform(Open.self, $0, $1, $2, mayBlock: true) } }
 
   static func run(_ call: Call, _ patience: Patience) throws(Failure) -> Term? {
@@ -36,9 +36,9 @@ extension Call {
   }
 }
 
-/// `close_nif(Handle)`
+/// `close(Handle)`
 enum Close: NifCall {
-  static var name: StaticString { "close_nif" }
+  static var name: StaticString { "close" }
   static var blocking: NifFunction { { unsafe perform(Close.self, $0, $1, $2, mayBlock: true) } }
 
   static func run(_ call: Call, _ patience: Patience) throws(Failure) -> Term? {
@@ -56,9 +56,9 @@ extension Handle {
   }
 }
 
-/// `info_nif(Handle)`: a tuple that emmap.erl makes a map of.
+/// `info(Handle)`: a tuple that emmap.erl makes a map of.
 enum Info: NifCall {
-  static var name: StaticString { "info_nif" }
+  static var name: StaticString { "info" }
   static var blocking: NifFunction { { unsafe perform(Info.self, $0, $1, $2, mayBlock: true) } }
 
   static func run(_ call: Call, _ patience: Patience) throws(Failure) -> Term? {
@@ -76,9 +76,9 @@ enum Info: NifCall {
   }
 }
 
-/// `handle_info_nif(Handle)`: the numbers of fstat(2) in the order of `#file_info{}`, times in seconds since 1970.
+/// `handle_info(Handle)`: the numbers of fstat(2) in the order of `#file_info{}`, times in seconds since 1970.
 enum HandleInfo: NifCall {
-  static var name: StaticString { "handle_info_nif" }
+  static var name: StaticString { "handle_info" }
   static var blocking: NifFunction { { unsafe perform(HandleInfo.self, $0, $1, $2, mayBlock: true) } }
 
   static func run(_ call: Call, _ patience: Patience) throws(Failure) -> Term? {

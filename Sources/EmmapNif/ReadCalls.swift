@@ -166,9 +166,9 @@ extension Call {
   }
 }
 
-/// `pread_nif(Handle, Offset, Count)`
+/// `pread(Handle, Offset, Count)`
 enum PRead: NifCall {
-  static var name: StaticString { "pread_nif" }
+  static var name: StaticString { "pread" }
   static var blocking: NifFunction { { unsafe perform(PRead.self, $0, $1, $2, mayBlock: true) } }
 
   @inline(__always)
@@ -177,9 +177,9 @@ enum PRead: NifCall {
   }
 }
 
-/// `snapshot_nif(Handle, Offset, Count)`: as `pread_nif`, but always a copy.
+/// `snapshot(Handle, Offset, Count)`: as `pread`, but always a copy.
 enum Snapshot: NifCall {
-  static var name: StaticString { "snapshot_nif" }
+  static var name: StaticString { "snapshot" }
   static var blocking: NifFunction { { unsafe perform(Snapshot.self, $0, $1, $2, mayBlock: true) } }
 
   static func run(_ call: Call, _ patience: Patience) throws(Failure) -> Term? {
@@ -187,9 +187,9 @@ enum Snapshot: NifCall {
   }
 }
 
-/// `read_nif(Handle, Count)`
+/// `read(Handle, Count)`
 enum Read: NifCall {
-  static var name: StaticString { "read_nif" }
+  static var name: StaticString { "read" }
   static var blocking: NifFunction { { unsafe perform(Read.self, $0, $1, $2, mayBlock: true) } }
 
   static func run(_ call: Call, _ patience: Patience) throws(Failure) -> Term? {
@@ -204,9 +204,9 @@ enum Read: NifCall {
   }
 }
 
-/// `read_line_nif(Handle)`
+/// `read_line(Handle)`
 enum ReadLine: NifCall {
-  static var name: StaticString { "read_line_nif" }
+  static var name: StaticString { "read_line" }
   static var blocking: NifFunction { { unsafe perform(ReadLine.self, $0, $1, $2, mayBlock: true) } }
 
   static func run(_ call: Call, _ patience: Patience) throws(Failure) -> Term? {
@@ -217,9 +217,9 @@ enum ReadLine: NifCall {
   }
 }
 
-/// `position_nif(Handle, bof | cur | eof, Offset)`
+/// `position(Handle, bof | cur | eof, Offset)`
 enum Position: NifCall {
-  static var name: StaticString { "position_nif" }
+  static var name: StaticString { "position" }
   static var blocking: NifFunction { { unsafe perform(Position.self, $0, $1, $2, mayBlock: true) } }
 
   static func run(_ call: Call, _ patience: Patience) throws(Failure) -> Term? {

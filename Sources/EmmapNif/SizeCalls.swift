@@ -2,9 +2,9 @@ import CErlNif
 import ErlNif
 import MemoryMap
 
-/// `resize_nif(Handle, Size | double)`
+/// `resize(Handle, Size | double)`
 enum Resize: NifCall {
-  static var name: StaticString { "resize_nif" }
+  static var name: StaticString { "resize" }
   static var blocking: NifFunction { { unsafe perform(Resize.self, $0, $1, $2, mayBlock: true) } }
 
   static func run(_ call: Call, _ patience: Patience) throws(Failure) -> Term? {
@@ -16,9 +16,9 @@ enum Resize: NifCall {
   }
 }
 
-/// `truncate_nif(Handle)`
+/// `truncate(Handle)`
 enum Truncate: NifCall {
-  static var name: StaticString { "truncate_nif" }
+  static var name: StaticString { "truncate" }
   static var blocking: NifFunction { { unsafe perform(Truncate.self, $0, $1, $2, mayBlock: true) } }
 
   static func run(_ call: Call, _ patience: Patience) throws(Failure) -> Term? {
@@ -27,9 +27,9 @@ enum Truncate: NifCall {
   }
 }
 
-/// `remap_nif(Handle)`
+/// `remap(Handle)`
 enum Remap: NifCall {
-  static var name: StaticString { "remap_nif" }
+  static var name: StaticString { "remap" }
   static var blocking: NifFunction { { unsafe perform(Remap.self, $0, $1, $2, mayBlock: true) } }
 
   static func run(_ call: Call, _ patience: Patience) throws(Failure) -> Term? {
@@ -40,9 +40,9 @@ enum Remap: NifCall {
   }
 }
 
-/// `allocate_nif(Handle, Offset, Count)`
+/// `allocate(Handle, Offset, Count)`
 enum Allocate: NifCall {
-  static var name: StaticString { "allocate_nif" }
+  static var name: StaticString { "allocate" }
   static var blocking: NifFunction { { unsafe perform(Allocate.self, $0, $1, $2, mayBlock: true) } }
 
   static func run(_ call: Call, _ patience: Patience) throws(Failure) -> Term? {

@@ -2,9 +2,9 @@ import CErlNif
 import ErlNif
 import MemoryMap
 
-/// `datasync_nif(Handle)`
+/// `datasync(Handle)`
 enum DataSync: NifCall {
-  static var name: StaticString { "datasync_nif" }
+  static var name: StaticString { "datasync" }
   static var blocking: NifFunction { { unsafe perform(DataSync.self, $0, $1, $2, mayBlock: true) } }
 
   static func run(_ call: Call, _ patience: Patience) throws(Failure) -> Term? {
@@ -13,9 +13,9 @@ enum DataSync: NifCall {
   }
 }
 
-/// `sync_nif(Handle)`
+/// `sync(Handle)`
 enum Sync: NifCall {
-  static var name: StaticString { "sync_nif" }
+  static var name: StaticString { "sync" }
   static var blocking: NifFunction { { unsafe perform(Sync.self, $0, $1, $2, mayBlock: true) } }
 
   static func run(_ call: Call, _ patience: Patience) throws(Failure) -> Term? {
@@ -24,9 +24,9 @@ enum Sync: NifCall {
   }
 }
 
-/// `sync_range_nif(Handle, Offset, Count)`
+/// `sync_range(Handle, Offset, Count)`
 enum SyncRange: NifCall {
-  static var name: StaticString { "sync_range_nif" }
+  static var name: StaticString { "sync_range" }
   static var blocking: NifFunction { { unsafe perform(SyncRange.self, $0, $1, $2, mayBlock: true) } }
 
   static func run(_ call: Call, _ patience: Patience) throws(Failure) -> Term? {
@@ -36,9 +36,9 @@ enum SyncRange: NifCall {
   }
 }
 
-/// `flush_nif(Handle)`
+/// `flush(Handle)`
 enum Flush: NifCall {
-  static var name: StaticString { "flush_nif" }
+  static var name: StaticString { "flush" }
   static var blocking: NifFunction { { unsafe perform(Flush.self, $0, $1, $2, mayBlock: true) } }
 
   static func run(_ call: Call, _ patience: Patience) throws(Failure) -> Term? {
@@ -47,9 +47,9 @@ enum Flush: NifCall {
   }
 }
 
-/// `advise_nif(Handle, Offset, Count, Advice)`
+/// `advise(Handle, Offset, Count, Advice)`
 enum Advise: NifCall {
-  static var name: StaticString { "advise_nif" }
+  static var name: StaticString { "advise" }
   static var blocking: NifFunction { { unsafe perform(Advise.self, $0, $1, $2, mayBlock: true) } }
 
   static func run(_ call: Call, _ patience: Patience) throws(Failure) -> Term? {

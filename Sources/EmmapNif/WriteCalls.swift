@@ -40,9 +40,9 @@ extension Call {
   }
 }
 
-/// `pwrite_nif(Handle, Offset, Binary)`
+/// `pwrite(Handle, Offset, Binary)`
 enum PWrite: NifCall {
-  static var name: StaticString { "pwrite_nif" }
+  static var name: StaticString { "pwrite" }
   static var blocking: NifFunction { { unsafe perform(PWrite.self, $0, $1, $2, mayBlock: true) } }
 
   @inline(__always)
@@ -67,9 +67,9 @@ enum PWrite: NifCall {
   }
 }
 
-/// `pwritev_nif(Handle, Offset, [Binary])`: for data too large to be made one binary.
+/// `pwritev(Handle, Offset, [Binary])`: for data too large to be made one binary.
 enum PWriteVector: NifCall {
-  static var name: StaticString { "pwritev_nif" }
+  static var name: StaticString { "pwritev" }
   static var blocking: NifFunction { { unsafe perform(PWriteVector.self, $0, $1, $2, mayBlock: true) } }
 
   static func run(_ call: Call, _ patience: Patience) throws(Failure) -> Term? {
@@ -82,9 +82,9 @@ enum PWriteVector: NifCall {
   }
 }
 
-/// `write_nif(Handle, Binary | [Binary])`
+/// `write(Handle, Binary | [Binary])`
 enum Write: NifCall {
-  static var name: StaticString { "write_nif" }
+  static var name: StaticString { "write" }
   static var blocking: NifFunction { { unsafe perform(Write.self, $0, $1, $2, mayBlock: true) } }
 
   static func run(_ call: Call, _ patience: Patience) throws(Failure) -> Term? {

@@ -33,11 +33,7 @@
 
 -export_type([mmap_file/0, open_option/0, resource/0, counters/0, location/0, advice/0, reason/0, info/0]).
 
--on_load(init/0).
--nifs([open_nif/9, close_nif/1, handle_info_nif/1, resize_nif/2, truncate_nif/1, remap_nif/1, allocate_nif/3,
-       datasync_nif/1, sync_nif/1, sync_range_nif/3, flush_nif/1, advise_nif/4, pread_nif/3, snapshot_nif/3, read_nif/2,
-       read_line_nif/1, pwrite_nif/3, pwritev_nif/3, write_nif/2, position_nif/3, info_nif/1, patomic_nif/4,
-       patomic_read_nif/2, patomic_write_nif/3, patomic_cas_nif/4]).
+-on_load(load/0).
 
 -include_lib("kernel/include/file.hrl").
 
@@ -195,69 +191,18 @@
 
 %%% Loading
 
-%% @doc Loads the NIF library. The code server calls it when the module is loaded; a second call is an error and changes
-%% nothing. Where it does not find the library it prints each place that it tried on standard error.
+%% @doc Loads the NIF library. It is loaded with this module; a second time is an error and changes nothing. Where the
+%% library is not found, each place that was tried is printed on standard error.
 -spec init() -> ok | {error, term()}.
-init() -> load(library_names(), []).
+init() -> emmap_nif:init().
 
-load([], Tried) ->
-    Places = lists:reverse(Tried),
-    explain(Places),
-    {error, {emmap_library_not_loaded, Places}};
-load([Name | Names], Tried) ->
-    case erlang:load_nif(Name, 0) of
-        ok -> ok;
-        {error, {Kind, _}} = Error when Kind =:= upgrade; Kind =:= reload -> Error;
-        {error, {_, Text}} -> load(Names, [{Name, Text} | Tried])
-    end.
-
-%% The caller sees no more than that a function is undefined, and what the code server logs is lost where the VM ends at
-%% once, as with an escript.
-explain(Places) ->
-    try
-        io:put_chars(standard_error, ["emmap: no NIF library was found, or none could be loaded:\n"
-                                      | [["  ", Text, $\n] || {_, Text} <- Places]])
-    catch
-        _:_ -> ok
-    end.
-
-%% Beside the application, as ever; beside the beam file's ebin, where no application was made known; beside an
-%% escript.
-library_names() ->
-    Application =
-        case code:priv_dir(?MODULE) of
-            {error, bad_name} -> [];
-            Directory -> [Directory]
-        end,
-    {Beam, Script} =
-        case code:which(?MODULE) of
-            File when is_list(File), File =/= [] ->
-                {[filename:join(filename:dirname(filename:dirname(File)), "priv")],
-                 [Place || Path <- escript(File), Parent <- [filename:dirname(Path)],
-                           Place <- [Parent, filename:join(Parent, "priv")]]};
-            _ -> {[], []}
-        end,
-    [filename:join(Directory, "emmap") || Directory <- lists:uniq(Application ++ Beam ++ Script)].
-
-%% The escript that a beam file is in, and the one that it is a link to. The paths of its beam files lead through it as
-%% if it were a directory.
-escript(File) ->
-    case filename:dirname(File) of
-        File -> [];
-        Parent ->
-            case filelib:is_regular(Parent) of
-                true -> [Parent | linked(Parent)];
-                false -> escript(Parent)
-            end
-    end.
-
-%% There is no circle: the path was opened before.
-linked(Path) ->
-    case file:read_link(Path) of
-        {ok, Target} ->
-            Next = filename:absname(Target, filename:dirname(Path)),
-            [Next | linked(Next)];
-        {error, _} -> []
+%% So that this module is not loaded where its functions could not be called. A VM in embedded mode loads nothing here,
+%% and all modules before it runs.
+load() ->
+    case code:ensure_loaded(emmap_nif) of
+        {module, _} -> ok;
+        {error, embedded} -> ok;
+        {error, _} = Error -> Error
     end.
 
 %%% Opening
@@ -290,7 +235,7 @@ open_checked(Name, Offset, Length, Options) ->
         _ when not ?is_natural(Length) -> {bad, 3, not_a_length};
         {_, {bad, Why}} -> {bad, 4, Why};
         {Path, {Flags, Address, Mode, Size, Step}} ->
-            case open_nif(Path, Name, Offset, Length, Flags, Address, Mode, Size, Step) of
+            case emmap_nif:open(Path, Name, Offset, Length, Flags, Address, Mode, Size, Step) of
                 {ok, Resource} -> {ok, ?handle(Resource)};
                 Error -> Error
             end
@@ -378,14 +323,14 @@ choose(Kind, Choice, Flag, #options{seen = Seen} = Options) ->
 %% @doc Closes a file. Calls that are in progress fail, or have succeeded before this returns. Binaries of a `direct'
 %% handle stay readable as long as they live. Returns `{error, closed}' if the file was closed before.
 -spec close(File :: mmap_file()) -> ok | {error, reason()}.
-close(?handle(Resource)) -> close_nif(Resource);
+close(?handle(Resource)) -> emmap_nif:close(Resource);
 close(_) -> {error, badarg}.
 
 %% @doc Describes a handle: the path as given to `open'; offset, size and position in bytes; how it was opened; the
 %% address of position 0; and the span of positions that no longer reach the file (`faulted'), if any.
 -spec info(File :: mmap_file()) -> info().
 info(?handle(Resource) = File) ->
-    case info_nif(Resource) of
+    case emmap_nif:info(Resource) of
         {error, Reason} -> ?raise(Reason, [File]);
         {Path, Offset, Size, Position, Traits, Address, Faulted} ->
             Is = fun(Bit) -> Traits band Bit =/= 0 end,
@@ -406,7 +351,7 @@ info(File) -> ?badarg([File], badarg).
 %% @doc Reads up to `Count' bytes from the position and moves it behind them. `eof' at the end.
 -spec read(File :: mmap_file(), Count :: non_neg_integer()) -> {ok, binary() | resource()} | eof | {error, reason()}.
 read(?handle(Resource), Count) ->
-    case read_nif(Resource, Count) of
+    case emmap_nif:read(Resource, Count) of
         Bytes when is_binary(Bytes) -> {ok, Bytes};
         Other -> Other
     end;
@@ -415,7 +360,7 @@ read(_, _) -> {error, badarg}.
 %% @doc Reads a line from the position, with its newline; `\r\n' comes as `\n'. `eof' at the end.
 -spec read_line(File :: mmap_file()) -> {ok, binary() | resource()} | eof | {error, reason()}.
 read_line(?handle(Resource)) ->
-    case read_line_nif(Resource) of
+    case emmap_nif:read_line(Resource) of
         Bytes when is_binary(Bytes) -> {ok, Bytes};
         Other -> Other
     end;
@@ -425,7 +370,7 @@ read_line(_) -> {error, badarg}.
 -spec pread(File :: mmap_file(), Offset :: non_neg_integer(), Count :: non_neg_integer()) ->
           {ok, binary() | resource()} | eof | {error, reason()}.
 pread(?handle(Resource), Offset, Count) ->
-    case pread_nif(Resource, Offset, Count) of
+    case emmap_nif:pread(Resource, Offset, Count) of
         Bytes when is_binary(Bytes) -> {ok, Bytes};
         Other -> Other
     end;
@@ -435,7 +380,7 @@ pread(_, _, _) -> {error, badarg}.
 -spec snapshot(File :: mmap_file(), Offset :: non_neg_integer(), Count :: non_neg_integer()) ->
           {ok, binary()} | eof | {error, reason()}.
 snapshot(?handle(Resource) = File, Offset, Count) ->
-    case snapshot_nif(Resource, Offset, Count) of
+    case emmap_nif:snapshot(Resource, Offset, Count) of
         Bytes when is_binary(Bytes) -> {ok, Bytes};
         Other -> ?checked(Other, [File, Offset, Count])
     end;
@@ -449,7 +394,7 @@ pread(_, _) -> {error, badarg}.
 
 pread_list(_, [], Done) -> {ok, lists:reverse(Done)};
 pread_list(Resource, [{Offset, Count} | Rest], Done) ->
-    case pread_nif(Resource, Offset, Count) of
+    case emmap_nif:pread(Resource, Offset, Count) of
         Bytes when is_binary(Bytes) -> pread_list(Resource, Rest, [Bytes | Done]);
         eof -> pread_list(Resource, Rest, [eof | Done]);
         %% As raw files have it: in a list, a number that is no count is einval.
@@ -462,23 +407,23 @@ pread_list(_, _, _) -> {error, badarg}.
 
 %% @doc Writes at the position and moves it behind what was written. Past the end, the file grows if it can.
 -spec write(File :: mmap_file(), Bytes :: iodata()) -> ok | {error, reason()}.
-write(?handle(Resource), Bytes) when is_binary(Bytes) -> write_nif(Resource, Bytes);
+write(?handle(Resource), Bytes) when is_binary(Bytes) -> emmap_nif:write(Resource, Bytes);
 write(?handle(Resource), Data) ->
     case pieces(Data) of
         badarg -> {error, badarg};
-        Pieces -> write_nif(Resource, Pieces)
+        Pieces -> emmap_nif:write(Resource, Pieces)
     end;
 write(_, _) -> {error, badarg}.
 
 %% @doc Writes at the byte `Offset'. Past the end, the file grows if the handle is `shared', reaches the end of the file
 %% and was not opened with `fixed_size'; otherwise `{error, enospc}', and nothing is written.
 -spec pwrite(File :: mmap_file(), Offset :: non_neg_integer(), Bytes :: iodata()) -> ok | {error, reason()}.
-pwrite(?handle(Resource), Offset, Bytes) when is_binary(Bytes) -> pwrite_nif(Resource, Offset, Bytes);
+pwrite(?handle(Resource), Offset, Bytes) when is_binary(Bytes) -> emmap_nif:pwrite(Resource, Offset, Bytes);
 pwrite(?handle(Resource), Offset, Data) ->
     case pieces(Data) of
         badarg -> {error, badarg};
-        Bytes when is_binary(Bytes) -> pwrite_nif(Resource, Offset, Bytes);
-        Pieces -> pwritev_nif(Resource, Offset, Pieces)
+        Bytes when is_binary(Bytes) -> emmap_nif:pwrite(Resource, Offset, Bytes);
+        Pieces -> emmap_nif:pwritev(Resource, Offset, Pieces)
     end;
 pwrite(_, _, _) -> {error, badarg}.
 
@@ -514,9 +459,9 @@ pieces(Data) ->
 -spec position(File :: mmap_file(), Location :: location()) -> {ok, non_neg_integer()} | {error, reason()}.
 position(?handle(Resource), Location) ->
     case Location of
-        {Origin, Offset} -> position_nif(Resource, Origin, Offset);
-        Offset when is_integer(Offset) -> position_nif(Resource, bof, Offset);
-        Origin -> position_nif(Resource, Origin, 0)
+        {Origin, Offset} -> emmap_nif:position(Resource, Origin, Offset);
+        Offset when is_integer(Offset) -> emmap_nif:position(Resource, bof, Offset);
+        Origin -> emmap_nif:position(Resource, Origin, 0)
     end;
 position(_, _) -> {error, badarg}.
 
@@ -580,7 +525,7 @@ read_handle_info(?handle(Resource), Options) when is_list(Options) ->
 read_handle_info(_, _) -> {error, badarg}.
 
 read_handle_info_in(Resource, Time) ->
-    case handle_info_nif(Resource) of
+    case emmap_nif:handle_info(Resource) of
         {ok, {Size, Accessed, Modified, Changed, Mode, Links, Major, Minor, Inode, User, Group}} ->
             {ok, #file_info{size = Size, type = file_type(Mode),
                             access = file_access(Mode),
@@ -636,31 +581,31 @@ internal_get_nif_resource(_) -> erlang:error(badarg).
 
 %% @doc Doubles the size of the file, by no more than `max_inc_size' bytes at a time, and returns the new size.
 -spec resize(File :: mmap_file()) -> {ok, non_neg_integer()} | {error, reason()}.
-resize(?handle(Resource) = File) -> ?checked(resize_nif(Resource, double), [File]);
+resize(?handle(Resource) = File) -> ?checked(emmap_nif:resize(Resource, double), [File]);
 resize(File) -> ?badarg([File], badarg).
 
 %% @doc Sets the size of the handle, and so the length of the file, and returns it. Binaries of a `direct' handle that
 %% point past the new end read as zeroes.
 -spec resize(File :: mmap_file(), Size :: non_neg_integer()) -> {ok, non_neg_integer()} | {error, reason()}.
 resize(?handle(Resource) = File, Size) when ?is_natural(Size) ->
-    ?checked(resize_nif(Resource, Size), [File, Size]);
+    ?checked(emmap_nif:resize(Resource, Size), [File, Size]);
 resize(File, Size) -> ?badarg([File, Size], badarg).
 
 %% @doc Cuts the file at the position, or fills it with zeroes up to there.
 -spec truncate(File :: mmap_file()) -> ok | {error, reason()}.
-truncate(?handle(Resource)) -> truncate_nif(Resource);
+truncate(?handle(Resource)) -> emmap_nif:truncate(Resource);
 truncate(_) -> {error, badarg}.
 
 %% @doc Fits the handle to the file as it is now, and returns its size: takes over what others have appended, and heals
 %% what had faulted once the file is long enough again.
 -spec remap(File :: mmap_file()) -> {ok, non_neg_integer()} | {error, reason()}.
-remap(?handle(Resource) = File) -> ?checked(remap_nif(Resource), [File]);
+remap(?handle(Resource) = File) -> ?checked(emmap_nif:remap(Resource), [File]);
 remap(File) -> ?badarg([File], badarg).
 
 %% @doc Has the file system set disk space aside for a range, as `file:allocate/3'. Where the range ends past the end of
 %% the file, the file grows to there.
 -spec allocate(File :: mmap_file(), Offset :: non_neg_integer(), Count :: pos_integer()) -> ok | {error, reason()}.
-allocate(?handle(Resource), Offset, Count) -> allocate_nif(Resource, Offset, Count);
+allocate(?handle(Resource), Offset, Count) -> emmap_nif:allocate(Resource, Offset, Count);
 allocate(_, _, _) -> {error, badarg}.
 
 %%% Durability
@@ -668,13 +613,13 @@ allocate(_, _, _) -> {error, badarg}.
 %% @doc Returns when data and metadata are on disk, as fsync(2); for a file that this handle made, its directory entry
 %% too. Nothing to do on private and anonymous mappings.
 -spec sync(File :: mmap_file()) -> ok | {error, reason()}.
-sync(?handle(Resource)) -> sync_nif(Resource);
+sync(?handle(Resource)) -> emmap_nif:sync(Resource);
 sync(_) -> {error, badarg}.
 
 %% @doc Returns when a range is on disk, as msync(2).
 -spec sync(File :: mmap_file(), Offset :: non_neg_integer(), Count :: non_neg_integer()) -> ok | {error, reason()}.
 sync(?handle(Resource) = File, Offset, Count) when ?is_natural(Offset), ?is_natural(Count) ->
-    case sync_range_nif(Resource, Offset, Count) of
+    case emmap_nif:sync_range(Resource, Offset, Count) of
         {error, out_of_range} ->
             #{size := Size} = info(File),
             ?badarg([File, Offset, Count], {if Offset > Size -> 2; true -> 3 end, past_the_end});
@@ -684,12 +629,12 @@ sync(File, Offset, Count) -> ?badarg([File, Offset, Count], badarg).
 
 %% @doc Returns when the data is on disk, as fdatasync(2).
 -spec datasync(File :: mmap_file()) -> ok | {error, reason()}.
-datasync(?handle(Resource)) -> datasync_nif(Resource);
+datasync(?handle(Resource)) -> emmap_nif:datasync(Resource);
 datasync(_) -> {error, badarg}.
 
 %% @doc Starts writing dirty pages to disk and returns at once.
 -spec flush(File :: mmap_file()) -> ok | {error, reason()}.
-flush(?handle(Resource) = File) -> ?checked(flush_nif(Resource), [File]);
+flush(?handle(Resource) = File) -> ?checked(emmap_nif:flush(Resource), [File]);
 flush(File) -> ?badarg([File], badarg).
 
 %% @doc Tells the system how a range (a count of 0: all that follows) is going to be used, as madvise(2). Never drops
@@ -697,7 +642,7 @@ flush(File) -> ?badarg([File], badarg).
 -spec advise(File :: mmap_file(), Offset :: non_neg_integer(), Count :: non_neg_integer(),
              Advice :: advice()) ->
           ok | {error, reason()}.
-advise(?handle(Resource), Offset, Count, Advice) -> advise_nif(Resource, Offset, Count, Advice);
+advise(?handle(Resource), Offset, Count, Advice) -> emmap_nif:advise(Resource, Offset, Count, Advice);
 advise(_, _, _, _) -> {error, badarg}.
 
 %%% Atomic words
@@ -707,7 +652,7 @@ advise(_, _, _, _) -> {error, badarg}.
 -spec patomic(File :: mmap_file(), Position :: non_neg_integer(),
               Operation :: add | sub | 'band' | 'bor' | 'bxor' | xchg, Value :: integer()) -> integer().
 patomic(?handle(Resource) = File, Position, Operation, Value) ->
-    case patomic_nif(Resource, Position, Operation, Value) of
+    case emmap_nif:patomic(Resource, Position, Operation, Value) of
         Old when is_integer(Old) -> Old;
         Reason -> ?raise(Reason, [File, Position, Operation, Value])
     end;
@@ -716,7 +661,7 @@ patomic(File, Position, Operation, Value) -> ?badarg([File, Position, Operation,
 %% @doc Reads the 64-bit word at `Position', a multiple of 8.
 -spec patomic_read(File :: mmap_file(), Position :: non_neg_integer()) -> integer().
 patomic_read(?handle(Resource) = File, Position) ->
-    case patomic_read_nif(Resource, Position) of
+    case emmap_nif:patomic_read(Resource, Position) of
         Value when is_integer(Value) -> Value;
         Reason -> ?raise(Reason, [File, Position])
     end;
@@ -725,7 +670,7 @@ patomic_read(File, Position) -> ?badarg([File, Position], badarg).
 %% @doc Writes the 64-bit word at `Position', a multiple of 8.
 -spec patomic_write(File :: mmap_file(), Position :: non_neg_integer(), Value :: integer()) -> ok.
 patomic_write(?handle(Resource) = File, Position, Value) ->
-    case patomic_write_nif(Resource, Position, Value) of
+    case emmap_nif:patomic_write(Resource, Position, Value) of
         ok -> ok;
         Reason -> ?raise(Reason, [File, Position, Value])
     end;
@@ -735,7 +680,7 @@ patomic_write(File, Position, Value) -> ?badarg([File, Position, Value], badarg)
 -spec patomic_cas(File :: mmap_file(), Position :: non_neg_integer(), Expected :: integer(), New :: integer()) ->
           ok | integer().
 patomic_cas(?handle(Resource) = File, Position, Expected, New) ->
-    case patomic_cas_nif(Resource, Position, Expected, New) of
+    case emmap_nif:patomic_cas(Resource, Position, Expected, New) of
         ok -> ok;
         Actual when is_integer(Actual) -> Actual;
         Reason -> ?raise(Reason, [File, Position, Expected, New])
@@ -768,13 +713,13 @@ open_counters(Name, Count) ->
 %% @doc Closes a file of counters.
 -spec close_counters(Counters :: counters()) -> ok | {error, reason()}.
 close_counters(?counters(Resource, Count) = Counters) when is_integer(Count) ->
-    ?checked(close_nif(Resource), [Counters]);
+    ?checked(emmap_nif:close(Resource), [Counters]);
 close_counters(Counters) -> ?badarg([Counters], {1, not_counters}).
 
 %% @doc Adds one to a counter and returns the old value.
 -spec inc_counter(Counters :: counters(), Number :: non_neg_integer()) -> integer().
 inc_counter(?counters(Resource, Count) = Counters, Number) when ?is_counter(Number, Count) ->
-    case patomic_nif(Resource, ?counter(Number), add, 1) of
+    case emmap_nif:patomic(Resource, ?counter(Number), add, 1) of
         Old when is_integer(Old) -> Old;
         Reason -> ?raise(Reason, [Counters, Number])
     end;
@@ -783,7 +728,7 @@ inc_counter(Counters, Number) -> ?badarg([Counters, Number], no_counter).
 %% @doc Adds to a counter and returns the old value. Overflow wraps.
 -spec inc_counter(Counters :: counters(), Number :: non_neg_integer(), Increment :: integer()) -> integer().
 inc_counter(?counters(Resource, Count) = Counters, Number, Increment) when ?is_counter(Number, Count) ->
-    case patomic_nif(Resource, ?counter(Number), add, Increment) of
+    case emmap_nif:patomic(Resource, ?counter(Number), add, Increment) of
         Old when is_integer(Old) -> Old;
         Reason -> ?raise(Reason, [Counters, Number, Increment])
     end;
@@ -792,7 +737,7 @@ inc_counter(Counters, Number, Increment) -> ?badarg([Counters, Number, Increment
 %% @doc Subtracts one from a counter and returns the old value.
 -spec dec_counter(Counters :: counters(), Number :: non_neg_integer()) -> integer().
 dec_counter(?counters(Resource, Count) = Counters, Number) when ?is_counter(Number, Count) ->
-    case patomic_nif(Resource, ?counter(Number), sub, 1) of
+    case emmap_nif:patomic(Resource, ?counter(Number), sub, 1) of
         Old when is_integer(Old) -> Old;
         Reason -> ?raise(Reason, [Counters, Number])
     end;
@@ -801,7 +746,7 @@ dec_counter(Counters, Number) -> ?badarg([Counters, Number], no_counter).
 %% @doc Subtracts from a counter and returns the old value. Overflow wraps.
 -spec dec_counter(Counters :: counters(), Number :: non_neg_integer(), Decrement :: integer()) -> integer().
 dec_counter(?counters(Resource, Count) = Counters, Number, Decrement) when ?is_counter(Number, Count) ->
-    case patomic_nif(Resource, ?counter(Number), sub, Decrement) of
+    case emmap_nif:patomic(Resource, ?counter(Number), sub, Decrement) of
         Old when is_integer(Old) -> Old;
         Reason -> ?raise(Reason, [Counters, Number, Decrement])
     end;
@@ -810,7 +755,7 @@ dec_counter(Counters, Number, Decrement) -> ?badarg([Counters, Number, Decrement
 %% @doc Sets a counter and returns the old value.
 -spec set_counter(Counters :: counters(), Number :: non_neg_integer(), Value :: integer()) -> integer().
 set_counter(?counters(Resource, Count) = Counters, Number, Value) when ?is_counter(Number, Count) ->
-    case patomic_nif(Resource, ?counter(Number), xchg, Value) of
+    case emmap_nif:patomic(Resource, ?counter(Number), xchg, Value) of
         Old when is_integer(Old) -> Old;
         Reason -> ?raise(Reason, [Counters, Number, Value])
     end;
@@ -819,36 +764,8 @@ set_counter(Counters, Number, Value) -> ?badarg([Counters, Number, Value], no_co
 %% @doc Returns the value of a counter.
 -spec read_counter(Counters :: counters(), Number :: non_neg_integer()) -> integer().
 read_counter(?counters(Resource, Count) = Counters, Number) when ?is_counter(Number, Count) ->
-    case patomic_read_nif(Resource, ?counter(Number)) of
+    case emmap_nif:patomic_read(Resource, ?counter(Number)) of
         Value when is_integer(Value) -> Value;
         Reason -> ?raise(Reason, [Counters, Number])
     end;
 read_counter(Counters, Number) -> ?badarg([Counters, Number], no_counter).
-
-%%% The NIFs; Sources/EmmapNif/FunctionTable.swift says where each runs
-
-open_nif(_, _, _, _, _, _, _, _, _) -> erlang:nif_error(not_loaded).
-close_nif(_) -> erlang:nif_error(not_loaded).
-handle_info_nif(_) -> erlang:nif_error(not_loaded).
-resize_nif(_, _) -> erlang:nif_error(not_loaded).
-truncate_nif(_) -> erlang:nif_error(not_loaded).
-remap_nif(_) -> erlang:nif_error(not_loaded).
-allocate_nif(_, _, _) -> erlang:nif_error(not_loaded).
-datasync_nif(_) -> erlang:nif_error(not_loaded).
-sync_nif(_) -> erlang:nif_error(not_loaded).
-sync_range_nif(_, _, _) -> erlang:nif_error(not_loaded).
-flush_nif(_) -> erlang:nif_error(not_loaded).
-advise_nif(_, _, _, _) -> erlang:nif_error(not_loaded).
-pread_nif(_, _, _) -> erlang:nif_error(not_loaded).
-snapshot_nif(_, _, _) -> erlang:nif_error(not_loaded).
-read_nif(_, _) -> erlang:nif_error(not_loaded).
-read_line_nif(_) -> erlang:nif_error(not_loaded).
-pwrite_nif(_, _, _) -> erlang:nif_error(not_loaded).
-pwritev_nif(_, _, _) -> erlang:nif_error(not_loaded).
-write_nif(_, _) -> erlang:nif_error(not_loaded).
-position_nif(_, _, _) -> erlang:nif_error(not_loaded).
-info_nif(_) -> erlang:nif_error(not_loaded).
-patomic_nif(_, _, _, _) -> erlang:nif_error(not_loaded).
-patomic_read_nif(_, _) -> erlang:nif_error(not_loaded).
-patomic_write_nif(_, _, _) -> erlang:nif_error(not_loaded).
-patomic_cas_nif(_, _, _, _) -> erlang:nif_error(not_loaded).
