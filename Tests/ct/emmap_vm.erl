@@ -24,6 +24,7 @@
 %%   tmpfs     {Directory, Size}: a file system of that size, which only this VM sees
 %%   mount     {Directory, Arguments}: what else mount(8) can mount there, for root
 %%   strace    arguments of strace(1), which then runs the VM
+%%   user      a name: the VM runs as that user, without groups or privileges; for root
 %%   seconds   that it may take
 in_vm(Fun, Options) ->
     Erl = filename:join([code:root_dir(), "bin", "erl"]),
@@ -37,7 +38,12 @@ in_vm(Fun, Options) ->
     Traced = case Options of
                  #{strace := Tracing} -> [os:find_executable("strace"), "-f", "-qq", "--seccomp-bpf" | Tracing];
                  #{} -> []
-             end,
+             end ++
+        case Options of
+            #{user := User} ->
+                [os:find_executable("setpriv"), "--reuid", User, "--regid", "65534", "--clear-groups", "--"];
+            #{} -> []
+        end,
     Command = "exec \"$@\"",
     {Executable, Args} =
         case Options of
@@ -53,7 +59,8 @@ in_vm(Fun, Options) ->
         end,
     Child = binary_to_list(base64:encode(term_to_binary(Fun))),
     Port = open_port({spawn_executable, Executable},
-                     [{args, Args}, {env, [{"EMMAP_CHILD", Child}, {"ERL_CRASH_DUMP_SECONDS", "0"}]},
+                     [{args, Args}, {env, [{"EMMAP_CHILD", Child}, {"ERL_CRASH_DUMP_SECONDS", "0"}
+                                             | [{"HOME", "/"} || is_map_key(user, Options)]]},
                       binary, exit_status, stderr_to_stdout, hide]),
     {os_pid, Pid} = erlang:port_info(Port, os_pid),
     Timer = erlang:send_after(1000 * maps:get(seconds, Options, 60), self(), {Port, too_long}),
