@@ -59,7 +59,8 @@ in_vm(Fun, Options) ->
         end,
     Child = binary_to_list(base64:encode(term_to_binary(Fun))),
     Port = open_port({spawn_executable, Executable},
-                     [{args, Args}, {env, [{"EMMAP_CHILD", Child}, {"ERL_CRASH_DUMP_SECONDS", "0"}]},
+                     [{args, Args}, {env, [{"EMMAP_CHILD", Child}, {"ERL_CRASH_DUMP_SECONDS", "0"}
+                                             | [{"HOME", "/"} || is_map_key(user, Options)]]},
                       binary, exit_status, stderr_to_stdout, hide]),
     {os_pid, Pid} = erlang:port_info(Port, os_pid),
     Timer = erlang:send_after(1000 * maps:get(seconds, Options, 60), self(), {Port, too_long}),
