@@ -110,6 +110,14 @@ static inline int sys_reopen(int fd, int flags) {
   snprintf(path, sizeof path, "/proc/self/fd/%d", fd);
   return open(path, flags);
 }
+// Whether the file has the byte, or it lies in a hole. The position of the descriptor itself stays.
+static inline _Bool sys_has_data(int fd, off_t offset) {
+  int other = sys_reopen(fd, O_RDONLY | O_CLOEXEC);
+  if (other < 0) return 1;
+  _Bool result = lseek(other, offset, 3 /* SEEK_DATA */) == offset;
+  close(other);
+  return result;
+}
 // Whether the user may write the file of a descriptor.
 static inline _Bool sys_may_write(int fd) {
   char link[32];

@@ -9,14 +9,15 @@ extension File {
     _ fault: FaultSlot.Fault, _ region: UnsafeMutablePointer<Region>, isOnlyRead: Bool, isLastTry: Bool
   ) throws(Failure) {
     SpareMappings.keep()
-    guard case .hole(let address, let isFull) = fault else { throw .truncated }
     // No page could be had; there is nobody to ask why.
     if traits.contains(.anonymous) { throw .noMemory }
-    let distance = unsafe Int(address &- UInt(bitPattern: region.pointee.base))
-    let failure = refusal(of: mapping.fileOffset + distance, isFull: isFull, isOnlyRead: isOnlyRead)
-    if failure == .system(EIO) { throw .system(EIO) }
+    guard case .hole(let address, let isFull) = fault else { throw .truncated }
+    let fileOffset = unsafe mapping.fileOffset + Int(address &- UInt(bitPattern: region.pointee.base))
+    let (failure, isThere) = try descriptor.withDescriptor { (number) throws(Failure) in
+      try refusal(number, fileOffset, isFull: isFull, isOnlyRead: isOnlyRead)
+    }
     // The file has the page, so reading it goes on.
-    if structure.tryLock() {
+    if (isThere || failure == nil) && structure.tryLock() {
       defer { structure.unlock() }
       if isClosed { return }
       let isMapped = try descriptor.withDescriptor { (number) throws(Failure) in
@@ -27,27 +28,26 @@ extension File {
     throw failure ?? .system(isFull ? ENOSPC : EIO)
   }
 
-  /// Why the system refuses a page within the file: the device says so when it is read in the ordinary way; a full or
-  /// read-only file system, an immutable file or a quota when the page is to be allocated. Nil if it does not refuse it.
-  private func refusal(of fileOffset: Int, isFull: Bool, isOnlyRead: Bool) -> Failure? {
-    do throws(Failure) {
-      return try descriptor.withDescriptor { (number) throws(Failure) -> Failure? in
-        var byte: UInt8 = 0
-        let count = unsafe pread(number, &byte, 1, off_t(fileOffset))
-        if count < 0 { return .system(EIO) }
-        if count == 0 { return .truncated }
-        if isOnlyRead || !traits.isSuperset(of: [.writable, .shared]) { return nil }
-        if sys_fallocate(number, sys_keep_size, off_t(fileOffset), 1) != 0 && sys_errno() != EOPNOTSUPP {
-          return .lastError
-        }
-        // Blocks that are shared with another file have to be copied when they are written to.
-        let isCopied = sys_fallocate(number, sys_unshare, off_t(fileOffset), 1) == 0
-        if !isCopied && (sys_errno() == ENOSPC || sys_errno() == EDQUOT) { return .lastError }
-        return isFull ? .system(ENOSPC) : nil
-      }
-    } catch {
-      return error
+  /// Why the system refuses a page within the file, and whether the file has it, or it is a hole in it. The device says
+  /// so when the page is read in the ordinary way; a full or read-only file system, an immutable file or a quota when it
+  /// is to be allocated. Nil if it is not refused.
+  private func refusal(
+    _ number: Int32, _ fileOffset: Int, isFull: Bool, isOnlyRead: Bool
+  ) throws(Failure) -> (failure: Failure?, isThere: Bool) {
+    var byte: UInt8 = 0
+    let count = unsafe pread(number, &byte, 1, off_t(fileOffset))
+    if count < 0 { throw .system(EIO) }
+    if count == 0 { throw .truncated }
+    let isThere = sys_has_data(number, off_t(fileOffset))
+    if isOnlyRead && isThere { return (nil, true) }
+    guard traits.isSuperset(of: [.writable, .shared]) else { return (isFull ? .system(ENOSPC) : nil, isThere) }
+    if sys_fallocate(number, sys_keep_size, off_t(fileOffset), 1) != 0 && sys_errno() != EOPNOTSUPP {
+      return (.lastError, isThere)
     }
+    // Blocks that are shared with another file have to be copied when they are written to.
+    let isCopied = sys_fallocate(number, sys_unshare, off_t(fileOffset), 1) == 0
+    if !isCopied && (sys_errno() == ENOSPC || sys_errno() == EDQUOT) { return (.lastError, isThere) }
+    return (isFull ? .system(ENOSPC) : nil, isThere)
   }
 
   /// Takes over what others have appended since the handle had `length` bytes. False if that is nothing.
