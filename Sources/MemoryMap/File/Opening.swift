@@ -18,8 +18,21 @@ extension File {
     if options.address != 0 && options.pageSize.roundDown(options.address) == 0 { throw .invalid }
     FaultTable.installHandler()
     let request = Request(offset: offset, length: length, options: options, memory: memory)
-    let file = try unsafe options.isAnonymous ? openAnonymous(request) : openNamed(path, request)
-    if options.populates { file.populate() }
+    // The address may be that of a handle that was dropped just now.
+    if options.address != 0 { Reaper.catchUp() }
+    do throws(Failure) {
+      return try unsafe open(path, request)
+    } catch {
+      // And so may mappings and descriptors, if there are no more of them.
+      guard error == .noMemory || error == .system(EMFILE) || error == .system(ENFILE) else { throw error }
+      Reaper.catchUp()
+      return try unsafe open(path, request)
+    }
+  }
+
+  private static func open(_ path: UnsafePointer<CChar>, _ request: Request) throws(Failure) -> File {
+    let file = try unsafe request.options.isAnonymous ? openAnonymous(request) : openNamed(path, request)
+    if request.options.populates { file.populate() }
     return file
   }
 

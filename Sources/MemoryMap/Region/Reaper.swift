@@ -41,6 +41,9 @@ public enum Reaper {
   /// Works off those that may have to wait. To be called by another one.
   public static func runSlow() -> Never { unsafe slow.run(mayWait: true) }
 
+  /// Returns when what was dropped before is gone: for those who need its addresses, mappings or descriptors.
+  static func catchUp() { unsafe quick.workOff(mayWait: false) }
+
   private static func isDeleted(_ descriptor: Int32) -> Bool {
     var status = stat()
     return unsafe descriptor >= 0 && sys_fstat(descriptor, &status) == 0 && status.st_nlink == 0
@@ -66,6 +69,8 @@ public enum Reaper {
   @safe private struct Queue: ~Copyable {
     private let isRunning = Atomic<Bool>(false)
     private let added = Atomic<Int>(0)
+    /// Held by who works off chores: one after the other, in order.
+    private let turn = SequenceLock()
     /// The chores, the last one first.
     private let newest = unsafe Atomic<UnsafeMutableRawPointer?>(nil)
 
@@ -98,16 +103,22 @@ public enum Reaper {
       while true {
         // Acquiring: what was added before the count changed is taken below.
         let count = added.load(ordering: .acquiring)
-        var next = unsafe inOrder(newest.exchange(nil, ordering: .acquiring))
-        while let node = unsafe next?.assumingMemoryBound(to: Node.self) {
-          unsafe node.pointee.chore.run(mayWait: mayWait)
-          unsafe next = node.pointee.next
-          unsafe free(node)
-        }
+        workOff(mayWait: mayWait)
         // SAFETY: the counter is a global; its lower 32 bits stand at its address on little-endian machines.
         unsafe withUnsafePointer(to: added) {
           unsafe sys_futex_wait($0, UInt32(truncatingIfNeeded: count))
         }
+      }
+    }
+
+    func workOff(mayWait: Bool) {
+      turn.lock()
+      defer { turn.unlock() }
+      var next = unsafe inOrder(newest.exchange(nil, ordering: .acquiring))
+      while let node = unsafe next?.assumingMemoryBound(to: Node.self) {
+        unsafe node.pointee.chore.run(mayWait: mayWait)
+        unsafe next = node.pointee.next
+        unsafe free(node)
       }
     }
 
