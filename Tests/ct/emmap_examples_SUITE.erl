@@ -189,7 +189,7 @@ elixir() ->
 %%% search.erl
 
 search_counts_as_binary_matches_does(Config) ->
-    {ok, Text} = file:read_file(filename:join([root(), "erlang", "src", "emmap.erl"])),
+    {ok, Text} = file:read_file(filename:join([emmap_test:root(), "erlang", "src", "emmap.erl"])),
     File = path(Config, "text"),
     ok = file:write_file(File, Text),
     [begin
@@ -334,18 +334,9 @@ measurements(Config) ->
 
 path(Config, Name) -> filename:join(?config(directory, Config), Name).
 
-examples() -> filename:join(root(), "examples").
+examples() -> filename:join(emmap_test:root(), "examples").
 
 example(Name) -> filename:join(examples(), Name).
-
-%% The sources that this suite belongs to: above the directory that it was compiled into.
-root() -> root(filename:dirname(code:which(?MODULE))).
-
-root(Directory) ->
-    case filelib:is_regular(filename:join(Directory, "Package.swift")) of
-        true -> Directory;
-        false when Directory =/= "/" -> root(filename:dirname(Directory))
-    end.
 
 load(Name) ->
     {ok, Module, Code} = compile:file(example(Name), [binary, return_errors]),

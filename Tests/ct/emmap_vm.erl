@@ -83,7 +83,8 @@ child() ->
     Fun = binary_to_term(base64:decode(os:getenv("EMMAP_CHILD"))),
     %% Where descriptors are out, nothing more can be loaded.
     [{module, _} = code:ensure_loaded(Module)
-     || Module <- [emmap, emmap_counters, emmap_error, erl_error, erl_pp, io_lib_pretty, otp_internal]],
+     || Module <- [emmap, emmap_nif, emmap_options, emmap_counters, emmap_error, erl_error, erl_pp, io_lib_pretty,
+                   otp_internal]],
     try Fun() of
         _ -> halt(0)
     catch

@@ -156,36 +156,6 @@
 
 -define(handle(Resource), #file_descriptor{module = ?MODULE, data = Resource}).
 
-%% Bits of OpenOptions.Flags.
--define(WRITE, 16#1).
--define(CREATE, 16#2).
--define(TRUNCATE, 16#4).
--define(SHARED, 16#8).
--define(SHARED_VALIDATE, 16#10).
--define(ANON, 16#20).
--define(DIRECT, 16#40).
--define(NOLOCK, 16#80).
--define(POPULATE, 16#100).
--define(NORESERVE, 16#200).
--define(SYNC, 16#400).
--define(UNINITIALIZED, 16#800).
--define(AUTO_UNLINK, 16#1000).
--define(DEBUG, 16#2000).
--define(FIT, 16#4000).
--define(FIXED_SIZE, 16#8000).
--define(HUGETLB, 16#10000).
--define(HUGE_2MB, 16#20000).
--define(HUGE_1GB, 16#40000).
--define(NONBLOCK, 16#80000).
-
-%% Bits of File.Traits.
--define(IS_WRITABLE, 1).
--define(IS_SHARED, 2).
--define(IS_ANONYMOUS, 4).
--define(IS_DIRECT, 8).
--define(IS_LOCKED, 16).
--define(IS_FIXED_SIZE, 32).
-
 -define(MAX_INT64, 16#7fffffffffffffff).
 -define(is_natural(N), (is_integer(N) andalso N >= 0 andalso N =< ?MAX_INT64)).
 
@@ -229,7 +199,7 @@ open(Name, Offset, Length, Options) ->
     end.
 
 open_checked(Name, Offset, Length, Options) ->
-    case {encode_name(Name), options(Options)} of
+    case {encode_name(Name), emmap_options:parse(Options)} of
         {error, _} -> {bad, 1, not_a_name};
         _ when not ?is_natural(Offset) -> {bad, 2, not_an_offset};
         _ when not ?is_natural(Length) -> {bad, 3, not_a_length};
@@ -265,61 +235,6 @@ flatten_name([]) -> [];
 flatten_name(Atom) when is_atom(Atom) -> atom_to_list(Atom);
 flatten_name(Character) when is_integer(Character) -> [Character].
 
--record(options, {flags = 0, address = 0, mode = 8#600, size = 0, step = 64 bsl 20, seen = #{}}).
-
-options(List) when is_list(List), length(List) >= 0 ->
-    try lists:foldl(fun option/2, #options{}, List) of
-        #options{seen = #{fixed := _}, address = 0} -> {bad, fixed_without_address};
-        #options{flags = Flags, address = Address, mode = Mode, size = Size, step = Step} ->
-            {Flags, Address, Mode, Size, Step}
-    catch
-        throw:Why -> {bad, Why}
-    end;
-options(_) -> {bad, not_a_list}.
-
-option(read, Options) -> Options;
-option(write, Options) -> flag(?WRITE, Options);
-option(create, Options) -> flag(?CREATE, Options);
-option(truncate, Options) -> flag(?TRUNCATE, Options);
-option(private, Options) -> choose(sharing, private, 0, Options);
-option(shared, Options) -> choose(sharing, shared, ?SHARED, Options);
-option(shared_validate, Options) -> choose(sharing, shared_validate, ?SHARED_VALIDATE, Options);
-option(anon, Options) -> flag(?ANON, Options);
-option(direct, Options) -> flag(?DIRECT, Options);
-option(lock, Options) -> choose(locking, lock, 0, Options);
-option(nolock, Options) -> choose(locking, nolock, ?NOLOCK, Options);
-option(populate, Options) -> flag(?POPULATE, Options);
-option(noreserve, Options) -> flag(?NORESERVE, Options);
-option(sync, Options) -> flag(?SYNC, Options);
-option(uninitialized, Options) -> flag(?UNINITIALIZED, Options);
-option(auto_unlink, Options) -> flag(?AUTO_UNLINK, Options);
-option(debug, Options) -> flag(?DEBUG, Options);
-option(fit, Options) -> flag(?FIT, Options);
-option(fixed_size, Options) -> flag(?FIXED_SIZE, Options);
-option(hugetlb, Options) -> flag(?HUGETLB, Options);
-option(huge_2mb, Options) -> flag(?HUGE_2MB, Options);
-option(huge_1gb, Options) -> flag(?HUGE_1GB, Options);
-option(nonblock, Options) -> flag(?NONBLOCK, Options);
-%% macOS only; without effect elsewhere.
-option(nocache, Options) -> Options;
-option(fixed, #options{seen = Seen} = Options) -> Options#options{seen = Seen#{fixed => true}};
-option({address, N}, Options) when ?is_natural(N), N > 0 -> Options#options{address = N};
-option({chmod, N}, Options) when is_integer(N), N >= 0, N =< 8#7777 -> Options#options{mode = N};
-option({size, N}, Options) when ?is_natural(N), N > 0 -> Options#options{size = N};
-option({max_inc_size, N}, Options) when ?is_natural(N), N > 0 -> Options#options{step = N};
-option({Name, _} = Option, _) when Name =:= address; Name =:= chmod; Name =:= size; Name =:= max_inc_size ->
-    throw({bad_value, Option});
-option(Option, _) -> throw({unknown_option, Option}).
-
-flag(Flag, #options{flags = Flags} = Options) -> Options#options{flags = Flags bor Flag}.
-
-%% Options that exclude each other.
-choose(Kind, Choice, Flag, #options{seen = Seen} = Options) ->
-    case Seen of
-        #{Kind := Other} when Other =/= Choice -> throw({conflict, Other, Choice});
-        #{} -> flag(Flag, Options#options{seen = Seen#{Kind => Choice}})
-    end.
-
 %% @doc Closes a file. Calls that are in progress fail, or have succeeded before this returns. Binaries of a `direct'
 %% handle stay readable as long as they live. Returns `{error, closed}' if the file was closed before.
 -spec close(File :: mmap_file()) -> ok | {error, reason()}.
@@ -333,16 +248,8 @@ info(?handle(Resource) = File) ->
     case emmap_nif:info(Resource) of
         {error, Reason} -> ?raise(Reason, [File]);
         {Path, Offset, Size, Position, Traits, Address, Faulted} ->
-            Is = fun(Bit) -> Traits band Bit =/= 0 end,
-            #{path => Path, offset => Offset, size => Size, position => Position,
-              mode => case Is(?IS_WRITABLE) of true -> [read, write]; false -> [read] end,
-              sharing => case {Is(?IS_ANONYMOUS), Is(?IS_SHARED)} of
-                             {true, _} -> anon;
-                             {_, true} -> shared;
-                             _ -> private
-                         end,
-              direct => Is(?IS_DIRECT), lock => Is(?IS_LOCKED), fixed_size => Is(?IS_FIXED_SIZE),
-              address => Address, faulted => Faulted}
+            (emmap_options:describe(Traits))#{path => Path, offset => Offset, size => Size, position => Position,
+                                              address => Address, faulted => Faulted}
     end;
 info(File) -> ?badarg([File], badarg).
 
