@@ -58,12 +58,16 @@ extension File {
 
   private static func openNamed(_ path: UnsafePointer<CChar>, _ request: Request) throws(Failure) -> File {
     let creates = request.options.flags.contains(.create) && request.options.isWritable
+    let isExclusive = creates && request.options.flags.contains(.exclusive)
+    // As with O_EXCL, whatever it is.
+    var status = stat()
+    if unsafe isExclusive && sys_lstat(path, &status) == 0 { throw .system(EEXIST) }
     var made: stat? = nil
     var canBeUnnamed = true
     while true {
       do throws(Failure) {
         let descriptor = try unsafe openExisting(path, request.options)
-        if creates && request.options.flags.contains(.exclusive) && !isSame(descriptor, made) {
+        if isExclusive && !isSame(descriptor, made) {
           _ = CSystem.close(descriptor)
           throw .system(EEXIST)
         }
@@ -74,14 +78,14 @@ extension File {
       if unsafe canBeUnnamed && !isDangling(path) {
         do throws(Failure) {
           made = try unsafe makeUnnamed(path, request)
-        } catch .system(EEXIST) where !request.options.flags.contains(.exclusive) {
+        } catch .system(EEXIST) where !isExclusive {
           // Somebody else has made it meanwhile: open theirs.
         }
         // Not all file systems have files without a name.
         if made == nil { canBeUnnamed = false }
         continue
       }
-      let flags = O_CREAT | (unsafe isDangling(path) && !request.options.flags.contains(.exclusive) ? 0 : O_EXCL)
+      let flags = O_CREAT | (unsafe isDangling(path) && !isExclusive ? 0 : O_EXCL)
       let descriptor = unsafe sys_open(path, openFlags | O_RDWR | flags, 0o600)
       if descriptor >= 0 {
         do throws(Failure) {
@@ -93,7 +97,7 @@ extension File {
           throw error
         }
       }
-      if sys_errno() != EEXIST || request.options.flags.contains(.exclusive) { throw .lastError }
+      if sys_errno() != EEXIST || isExclusive { throw .lastError }
     }
   }
 
@@ -253,8 +257,6 @@ extension File {
       if fileSystem.kind == sys_overlay && isReadOnly { traits.insert(.layered) }
       if !isReadOnly || status.st_uid == geteuid() || sys_may_write(descriptor) { traits.insert(.tellsResidence) }
       self.traits = traits
-      // Appending is to the end of a file that can grow.
-      if options.flags.contains(.append) && !traits.contains(.growable) { throw .invalid }
     }
   }
 
@@ -278,7 +280,7 @@ extension File {
         let mayWrite = isNew || options.isShared || options.flags.contains(.truncate)
         if !mayWrite { descriptor = try unsafe reopenWritable(descriptor, path) }
       }
-      let unlinks = options.flags.isDisjoint(with: [.autoUnlink, .unlinkAtOnce])
+      let unlinks = options.flags.isDisjoint(with: [.autoUnlink, .unlink])
       // A device stays, whoever opens it.
       let autoUnlink = try unsafe unlinks || !plan.isRegular ? nil : AutoUnlink(path, plan.status)
       do throws(Failure) {

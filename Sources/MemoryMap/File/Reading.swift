@@ -16,8 +16,9 @@ extension File {
     let (failure, isThere) = try descriptor.withDescriptor { (number) throws(Failure) in
       try refusal(number, fileOffset, isFull: isFull, isOnlyRead: isOnlyRead)
     }
-    // The file has the page, so reading it goes on.
-    if (isThere || failure == nil) && structure.tryLock() {
+    // What there is no room for stays marked, until `remap`. Else the page can be read, so reading it goes on.
+    let isWithoutRoom = !isThere && (isFull || failure == .system(ENOSPC) || failure == .system(EDQUOT))
+    if !isWithoutRoom && structure.tryLock() {
       defer { structure.unlock() }
       if isClosed { return }
       let isMapped = try descriptor.withDescriptor { (number) throws(Failure) in
