@@ -195,7 +195,8 @@ import Synchronization
   func forgetDescriptor(end: UInt) {
     withLock {
       descriptor.store(-1, ordering: .relaxed)
-      closedEnd.store(end, ordering: .relaxed)
+      // A handle's older regions end before its bytes do.
+      closedEnd.store(min(end, mappedBase &+ UInt(mappedLength)), ordering: .relaxed)
     }
   }
 
@@ -242,7 +243,10 @@ import Synchronization
       let count = repeated.load(ordering: .relaxed) &+ 1
       repeated.store(count, ordering: .relaxed)
       if count < 8 && replace(from, to) { return true }
-      return Replacement.mapPrivate(page, page &+ pageBytes, isWritable: isWritable.load(ordering: .relaxed))
+      repeat {
+        if Replacement.mapPrivate(page, page &+ pageBytes, isWritable: isWritable.load(ordering: .relaxed)) { return true }
+      } while SpareMappings.giveUp(keeping: 0)
+      return false
     }
     if let from = cutOff(page, pageBytes) {
       tail.store(from, ordering: .relaxed)

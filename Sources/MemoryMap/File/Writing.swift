@@ -85,7 +85,9 @@ extension File {
     guard let count = unsafe Self.total(pieces), count <= Self.maximumAppend else { throw .system(EFBIG) }
     return try unsafe Self.withFewPieces(pieces) { (pieces) throws(Failure) -> Int? in
       var behind = 0
-      try grow(to: try end() + count) { (number, _) throws(Failure) in
+      let (wanted, overflow) = try end().addingReportingOverflow(count)
+      if overflow { throw .system(EFBIG) }
+      try grow(to: wanted) { (number, _) throws(Failure) in
         var done = 0
         repeat { done = unsafe writev(number, pieces.baseAddress, Int32(pieces.count)) } while done < 0 && sys_errno() == EINTR
         if done < 0 { throw .lastError }
