@@ -185,7 +185,12 @@ import Synchronization
   private func renew(
     _ from: UInt, _ to: UInt, _ map: (UInt, UInt) -> Int32?, _ announce: (Int, Int) -> Void
   ) -> Int32? {
-    if let error = map(from, to) { return error }
+    if let error = map(from, to) {
+      // Where the file system itself refuses, the system has taken away before what was there.
+      if from < tail.load(ordering: .relaxed) && marked(from, to) == nil { tail.store(from, ordering: .relaxed) }
+      _ = replace(from, to) || replaceAll(mappedBase, mappedBase &+ UInt(mappedLength))
+      return error
+    }
     announce(Int(from &- mappedBase), Int(to &- mappedBase))
     if isWritable.load(ordering: .relaxed) { Replacement.giveBack(from, to) }
     return nil

@@ -295,7 +295,7 @@ extension File {
           try setSize(descriptor, plan)
           if source == .unnamed {
             if unsafe sys_link(descriptor, path) != 0 { throw .lastError }
-            unsafe takeName(descriptor, path, region, options)
+            try unsafe takeName(descriptor, path, region, options)
             if unlinks { autoUnlink = try unsafe AutoUnlink(path, plan.status) }
           }
         } catch {
@@ -323,15 +323,15 @@ extension File {
   /// asks (/proc, and so `sync`, which looks for the directory). If it is another file's by now they stay as they are.
   private static func takeName(
     _ descriptor: Int32, _ path: UnsafePointer<CChar>, _ region: UnsafeMutablePointer<Region>, _ options: OpenOptions
-  ) {
+  ) throws(Failure) {
     var status = stat()
     let other = unsafe sys_open(path, openFlags(options) | O_RDWR, 0)
     guard other >= 0 else { return }
+    defer { _ = CSystem.close(other) }
     if unsafe sys_fstat(descriptor, &status) == 0 && isSame(other, status) && sys_replace(other, descriptor) >= 0 {
-      // Nobody has seen a byte of it yet, and it shows the same ones if this is refused.
-      try? unsafe region.pointee.heal(descriptor: descriptor, all: true) { _, _ in }
+      // Nobody has seen a byte of it yet.
+      try unsafe region.pointee.heal(descriptor: descriptor, all: true) { _, _ in }
     }
-    _ = CSystem.close(other)
   }
 
   /// Gives the file the length that it is to have, and drops what is in it, if that is wanted.
