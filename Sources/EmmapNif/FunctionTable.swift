@@ -16,6 +16,7 @@ let functionTable: [NifRow] = [
   row(Flush.self, 1, .dirtyIO),
   row(Advise.self, 4, .dirtyIO),
   row(PWriteVector.self, 3, .dirtyIO),
+  row(WriteVector.self, 2, .dirtyIO),
   // Copies the name, however long it is.
   row(Info.self, 1, .dirtyIO),
   // Copies: here while small and in memory.

@@ -331,9 +331,10 @@ pread_list(_, _, _) -> {error, badarg}.
 -spec write(File :: mmap_file(), Bytes :: iodata()) -> ok | {error, reason()}.
 write(?handle(Resource), Bytes) when is_binary(Bytes) -> emmap_nif:write(Resource, Bytes);
 write(?handle(Resource), Data) ->
-    case pieces(Data) of
-        badarg -> {error, badarg};
-        Pieces -> emmap_nif:write(Resource, Pieces)
+    case is_small(Data) of
+        true -> emmap_nif:write(Resource, Data);
+        false -> emmap_nif:writev(Resource, erlang:iolist_to_iovec(Data));
+        badarg -> {error, badarg}
     end;
 write(_, _) -> {error, badarg}.
 
@@ -342,10 +343,10 @@ write(_, _) -> {error, badarg}.
 -spec pwrite(File :: mmap_file(), Offset :: non_neg_integer(), Bytes :: iodata()) -> ok | {error, reason()}.
 pwrite(?handle(Resource), Offset, Bytes) when is_binary(Bytes) -> emmap_nif:pwrite(Resource, Offset, Bytes);
 pwrite(?handle(Resource), Offset, Data) ->
-    case pieces(Data) of
-        badarg -> {error, badarg};
-        Bytes when is_binary(Bytes) -> emmap_nif:pwrite(Resource, Offset, Bytes);
-        Pieces -> emmap_nif:pwritev(Resource, Offset, Pieces)
+    case is_small(Data) of
+        true -> emmap_nif:pwrite(Resource, Offset, Data);
+        false -> emmap_nif:pwritev(Resource, Offset, erlang:iolist_to_iovec(Data));
+        badarg -> {error, badarg}
     end;
 pwrite(_, _, _) -> {error, badarg}.
 
@@ -364,15 +365,11 @@ pwrite_list(File, [{Offset, Data} | Rest], Done) ->
     end;
 pwrite_list(_, _, _) -> {error, badarg}.
 
-%% Up to how many bytes data is made one binary, instead of a list of its parts.
--define(ONE_BINARY, 1 bsl 20).
+%% Up to how many bytes iodata is copied into one piece, instead of made a list of its parts.
+-define(ONE_PIECE, 1 bsl 20).
 
-pieces(Data) ->
-    try iolist_size(Data) of
-        Size when Size =< ?ONE_BINARY -> iolist_to_binary(Data);
-        _ -> erlang:iolist_to_iovec(Data)
-    catch error:badarg -> badarg
-    end.
+is_small(Data) ->
+    try iolist_size(Data) =< ?ONE_PIECE catch error:badarg -> badarg end.
 
 %%% Moving, and the rest of what `file' asks of a handle
 
