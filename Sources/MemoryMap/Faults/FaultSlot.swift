@@ -74,6 +74,7 @@ import Synchronization
     self.guardBytes.store(guardBytes, ordering: .relaxed)
     self.isWritable.store(mapping.isWritable, ordering: .relaxed)
     self.descriptor.store(descriptor, ordering: .relaxed)
+    self.closedEnd.store(0, ordering: .relaxed)
     self.isReplaced.store(false, ordering: .relaxed)
     forgetFaults()
     // Releasing: a handler that sees the slot active sees all of the above.
