@@ -118,6 +118,16 @@ static inline _Bool sys_has_data(int fd, off_t offset) {
   close(other);
   return result;
 }
+// The first byte from the offset on that is in no hole, or -1 and ENXIO; the position of the descriptor itself stays.
+static inline off_t sys_next_data(int fd, off_t offset) {
+  int other = sys_reopen(fd, O_RDONLY | O_CLOEXEC);
+  if (other < 0) return -1;
+  off_t result = lseek(other, offset, 3 /* SEEK_DATA */);
+  int error = errno;
+  close(other);
+  errno = error;
+  return result;
+}
 // Whether the user may write the file of a descriptor.
 static inline _Bool sys_may_write(int fd) {
   char link[32];

@@ -52,3 +52,14 @@ enum Allocate: NifCall {
     return call.atoms.ok
   }
 }
+
+/// `next_data(Handle, Offset)`
+enum NextData: NifCall {
+  static var name: StaticString { "next_data" }
+  static var blocking: NifFunction { { unsafe perform(NextData.self, $0, $1, $2, mayBlock: true) } }
+
+  static func run(_ call: Call, _ patience: Patience) throws(Failure) -> Term? {
+    let handle = try unsafe call.handle()
+    return call.ok(call.env.integer(try unsafe handle.pointee.file.nextData(from: try call.natural(1))))
+  }
+}

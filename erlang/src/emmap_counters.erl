@@ -1,43 +1,30 @@
 %% Copyright 2026 the emmap authors. Licensed under the Apache License, Version 2.0.
 
 %% @private
-%% @doc The file of counters behind `emmap:open_counters' and `emmap_atomics':
+%% @doc The file of counters behind `emmap:open_counters' and `emmap_atomics'; emmap_counters.hrl draws it.
 %%
-%% <pre>
-%%     0            8            16           24
-%%     +------------+------------+------------+--
-%%     | "EMMAP01\n" |     N      | counter 0  | counter 1 ...
-%%     +------------+------------+------------+--
-%% </pre>
-%%
-%% N and the counters are 64-bit words, little-endian; the file is exactly 16 + 8 N bytes long. A file that holds
-%% anything else is refused and left untouched. A new file is all zeroes, and is made one of counters by setting N and
-%% then the magic, both by compare-and-exchange: two that open it at once agree, and a crash in between leaves a file
-%% that is still taken for a new one.
+%% A file that holds anything else is refused and left untouched. A new file is all zeroes, and is made one of counters
+%% by setting N and then the magic, both by compare-and-exchange: two that open it at once agree, and a crash in between
+%% leaves a file that is still taken for a new one.
 -module(emmap_counters).
 
--export([open/2, max_count/0]).
+-export([open/2]).
 
--include_lib("kernel/include/file.hrl").
+-include("emmap_api.hrl").
+-include("emmap_counters.hrl").
 
--define(MAGIC, "EMMAP01\n").
--define(HEADER_SIZE, 16).
 -define(CHUNK, 65536).
-
-%% @doc The largest number of counters that a file can hold: its length must fit in a signed 64-bit integer.
--spec max_count() -> pos_integer().
-max_count() -> (16#7fffffffffffffff - ?HEADER_SIZE) div 8.
 
 %% @doc Opens a file of `Count' counters, or of as many as it has if that is 0; creates it if it does not exist.
 -spec open(file:name_all(), non_neg_integer()) ->
           {ok, emmap:mmap_file(), non_neg_integer()}
         | {error, emmap:reason() | bad_magic | {wrong_length, non_neg_integer()} | {wrong_count, non_neg_integer()}
                 | {argument, 1 | 2, atom()}}.
-open(Name, Count) when is_integer(Count), Count >= 0, Count =< (16#7fffffffffffffff - ?HEADER_SIZE) div 8 ->
+open(Name, Count) when is_integer(Count), Count >= 0, Count =< ?MAX_COUNT ->
     Options = [read, write, shared, fixed_size]
         ++ case Count of
                0 -> [];
-               _ -> [create, {size, ?HEADER_SIZE + 8 * Count}]
+               _ -> [create, {size, ?COUNTER(Count)}]
            end,
     Before = before(Name),
     try emmap:open(Name, Options) of
@@ -97,7 +84,7 @@ too_short(Name) ->
             Header = file:pread(File, 0, ?HEADER_SIZE),
             _ = file:close(File),
             case {Size, Header} of
-                {{ok, Length}, {ok, <<?MAGIC, N:64/little>>}} when Length =:= ?HEADER_SIZE + 8 * N ->
+                {{ok, Length}, {ok, <<?MAGIC, N:64/little>>}} when Length =:= ?COUNTER(N) ->
                     {error, {wrong_count, N}};
                 {{ok, Length}, _} -> {error, {wrong_length, Length}};
                 {Error, _} -> Error
@@ -107,13 +94,13 @@ too_short(Name) ->
 
 check(File, Count) ->
     case {emmap:read_handle_info(File, [{time, posix}]), emmap:pread(File, 0, ?HEADER_SIZE)} of
-        {{ok, #file_info{size = Size}}, {ok, <<?MAGIC, N:64/little>>}} when Size =:= ?HEADER_SIZE + 8 * N ->
+        {{ok, #file_info{size = Size}}, {ok, <<?MAGIC, N:64/little>>}} when Size =:= ?COUNTER(N) ->
             if
                 Count =:= 0; Count =:= N -> {ok, N};
                 true -> {error, {wrong_count, N}}
             end;
         {{ok, #file_info{size = Size}}, {ok, <<0:64, N:64/little>>}}
-          when Count > 0, Size =:= ?HEADER_SIZE + 8 * Count, N =:= 0 orelse N =:= Count ->
+          when Count > 0, Size =:= ?COUNTER(Count), N =:= 0 orelse N =:= Count ->
             initialise(File, Count, Size);
         {{ok, #file_info{size = Size}}, {ok, <<Magic:8/binary, _/binary>>}}
           when Magic =:= <<?MAGIC>>; Magic =:= <<0:64>> ->
@@ -149,14 +136,19 @@ reserve(File, Size) ->
         Other -> Other
     end.
 
-is_zero(File, Offset) ->
-    case emmap:pread(File, Offset, ?CHUNK) of
-        {ok, Bytes} ->
-            Bits = bit_size(Bytes),
-            case Bytes of
-                <<0:Bits>> -> is_zero(File, Offset + byte_size(Bytes));
-                _ -> false
+%% Holes are not read: a new file is nothing else.
+is_zero(?handle(Resource) = File, Offset) ->
+    case emmap_nif:next_data(Resource, Offset) of
+        {ok, Data} ->
+            case emmap:pread(File, Data, ?CHUNK) of
+                {ok, Bytes} ->
+                    Bits = bit_size(Bytes),
+                    case Bytes of
+                        <<0:Bits>> -> is_zero(File, Data + byte_size(Bytes));
+                        _ -> false
+                    end;
+                eof -> true;
+                {error, Reason} -> error(Reason)
             end;
-        eof -> true;
         {error, Reason} -> error(Reason)
     end.
