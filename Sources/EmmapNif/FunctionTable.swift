@@ -10,6 +10,8 @@ let functionTable: [NifRow] = [
   row(Truncate.self, 1, .dirtyIO),
   row(Remap.self, 1, .dirtyIO),
   row(Allocate.self, 3, .dirtyIO),
+  row(NextData.self, 2, .dirtyIO),
+  row(TryLock.self, 1, .dirtyIO),
   row(DataSync.self, 1, .dirtyIO),
   row(Sync.self, 1, .dirtyIO),
   row(SyncRange.self, 3, .dirtyIO),

@@ -13,7 +13,7 @@ suite() -> [{timetrap, {minutes, 4}}].
 
 all() ->
     [odd_arguments_are_answered, odd_options_are_answered, odd_names_are_answered, odd_data_is_answered,
-     data_larger_than_memory_is_answered, a_read_larger_than_memory_is_enomem].
+     explanations_are_short_whatever_is_given, data_larger_than_memory_is_answered, a_read_larger_than_memory_is_enomem].
 
 init_per_testcase(Case, Config) -> emmap_vm:directory(Case, Config).
 
@@ -62,6 +62,31 @@ odd_names_are_answered(Config) ->
 is_refused({returned, {error, Reason}}) -> is_atom(Reason);
 is_refused({error, badarg}) -> true;
 is_refused(_) -> false.
+
+%% Of each place where what the caller gave is in the text.
+explanations_are_short_whatever_is_given(Config) ->
+    Dir = ?config(dir, Config),
+    {ok, File} = emmap:open(new_file(Dir, 1), [write, shared]),
+    Counters = emmap:open_counters(filename:join(Dir, "counters"), 1),
+    Huge = [lists:seq(1, 1000000), lists:duplicate(1000000, $x), binary:copy(<<"x">>, 1000000), 1 bsl 100000,
+            maps:from_list([{N, N} || N <- lists:seq(1, 100000)]), {lists:duplicate(1000, $x), [1 bsl 1000, {a, b}]}],
+    [begin
+         {badarg, Texts} = emmap_test:raised(Call),
+         [{true, Text} = {string:length(Text) =< 600, Text} || Text <- maps:values(Texts)]
+     end || Term <- Huge,
+            Call <- [fun() -> emmap:patomic(File, 0, Term, 1) end, fun() -> emmap:patomic(File, Term, add, 1) end,
+                     fun() -> emmap:patomic_read(File, Term) end, fun() -> emmap:patomic_write(File, 0, Term) end,
+                     fun() -> emmap:inc_counter(Counters, Term) end, fun() -> emmap:inc_counter(Term, 0) end,
+                     fun() -> emmap:open("", [Term]) end, fun() -> emmap:open("", [{size, Term}]) end,
+                     fun() -> emmap:open("", [{Term, 1}]) end, fun() -> emmap:sync(File, 0, Term) end]
+                 ++ [fun() -> emmap:patomic_read(File, 8 * Term + 1) end || is_integer(Term)]],
+    [begin
+         {{enametoolong, Long}, #{general := Text}} = emmap_test:raised(fun() -> emmap:open_counters(Long) end),
+         true = string:length(Text) =< 600
+     end || Long <- [lists:duplicate(1000000, $x), binary:copy(<<"x">>, 1000000),
+                     [lists:duplicate(1000000, $x), $/, [16#10ffff]]]],
+    ok = emmap:close(File),
+    ok = emmap:close_counters(Counters).
 
 odd_data_is_answered(Config) ->
     Dir = ?config(dir, Config),

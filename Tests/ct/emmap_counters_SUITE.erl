@@ -344,7 +344,8 @@ new_counters_are_not_read(Config) ->
                  Counters = emmap:open_counters(Path, 1 bsl 24),
                  0 = emmap:inc_counter(Counters, (1 bsl 24) - 1),
                  Pages = list_to_integer(string:trim(os:cmd("fincore --noheadings --output PAGES '" ++ Path ++ "'"))),
-                 ?assert(Pages < 1024, {Pages}),
+                 %% Of 32,769, and the system reads ahead, here and there by 8 MiB.
+                 ?assert(Pages < 16384, {Pages}),
                  ok = emmap:close_counters(Counters),
                  ok = file:delete(Path)
              end || Prepare <- [fun() -> ok end,

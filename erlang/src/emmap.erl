@@ -35,7 +35,8 @@
 
 -on_load(load/0).
 
--include_lib("kernel/include/file.hrl").
+-include("emmap_api.hrl").
+-include("emmap_counters.hrl").
 
 -type mmap_file() :: #file_descriptor{}.
 %% A handle. Any process of the node may use it; it is closed by {@link close/1} or when nothing refers to it any more.
@@ -61,8 +62,8 @@
 %% <dt>`append'</dt><dd>Each write, by `pwrite' too, goes to the end of the file as it is then, whole, whoever else appends
 %% (O_APPEND); up to 2 GiB at once. On a handle that cannot grow each write is `{error, enospc}'.</dd>
 %% <dt>`{chmod, Mode}'</dt><dd>The permissions of a file that is created, whatever the umask. Default: `8#600'.</dd>
-%% <dt>`{size, N}'</dt><dd>The length in bytes of a new or empty file, with `write'; of an existing one, how much of it to
-%% map if no length is given. Default: a new file is as long as the window asked for, and of an existing one all is
+%% <dt>`{size, N}'</dt><dd>The length in bytes of a new or empty file, with `write'; of an existing one, how much of it
+%% to map if no length is given. Default: a new file is as long as the window asked for, and of an existing one all is
 %% mapped.</dd>
 %% <dt>`truncate'</dt><dd>With `write': drop what is in the file, before it is given its size.</dd>
 %% <dt>`fit'</dt><dd>With `write': make a file that is shorter than the window asked for as long as that. Otherwise it is
@@ -78,10 +79,10 @@
 %% <dt>`sync'</dt><dd>With `shared_validate', on a file system with DAX: what is written stays written after a crash
 %% (MAP_SYNC); elsewhere `{error, eopnotsupp}'. Without `shared_validate' ignored.</dd>
 %% <dt>`anon'</dt><dd>Map zeroes and no file (MAP_ANONYMOUS), whatever the name is. The offset must be 0.</dd>
-%% <dt>`direct'</dt><dd>Reads copy nothing: they return binaries that point into the mapping, and so change when it does.
-%% They stay readable as long as they live; where the file was cut short they read as zeroes. Where others may write to
-%% the file, copy them (`binary:copy/1') before they are searched, decoded or sent: OTP reads some binaries twice, and a
-%% change in between can end the VM. docs/direct.md of the sources has a table of what is safe.</dd>
+%% <dt>`direct'</dt><dd>Reads copy nothing: they return binaries that point into the mapping, and so change when it
+%% does. They stay readable as long as they live; where the file was cut short they read as zeroes. Where others may
+%% write to the file, copy them (`binary:copy/1') before they are searched, decoded or sent: OTP reads some binaries
+%% twice, and a change in between can end the VM. docs/direct.md of the sources has a table of what is safe.</dd>
 %% <dt>`lock'</dt><dd>A read never sees half of a write that was made through the same handle. The default.</dd>
 %% <dt>`nolock'</dt><dd>Reads and writes through the same handle may interleave. Just as safe for the VM.</dd>
 %% <dt>`fixed_size'</dt><dd>Once the file is open, never make it longer or shorter.</dd>
@@ -102,8 +103,8 @@
 %% <dt>`noreserve'</dt><dd>Reserve no swap space (MAP_NORESERVE).</dd>
 %% <dt>`{address, A}', `fixed'</dt><dd>Map at the address A, rounded down to a page; if memory there is in use it is
 %% `{error, eexist}' (MAP_FIXED_NOREPLACE). `fixed' needs an address and adds nothing to it. The address is taken until
-%% the handle is collected. With `direct' the page below is taken, too. Where the file outgrows the mapping, that stays, and a longer one is added elsewhere. Default:
-%% the system chooses.</dd>
+%% the handle is collected. With `direct' the page below is taken, too. Where the file outgrows the mapping, that stays,
+%% and a longer one is added elsewhere. Default: the system chooses.</dd>
 %% <dt>`hugetlb', `huge_2mb', `huge_1gb'</dt><dd>Use huge pages, of the default size, 2 MiB or 1 GiB (MAP_HUGETLB,
 %% MAP_HUGE_2MB, MAP_HUGE_1GB): for `anon', and for files on hugetlbfs.</dd>
 %% <dt>`uninitialized'</dt><dd>Do not clear anonymous pages, where the kernel was built to allow it
@@ -138,42 +139,6 @@
 %% `address' is where position 0 is in memory. `faulted' is the span of positions that no longer reach the file, from
 %% `From' up to but not including `To'; between them there may be others that do.
 
-%% Raises badarg and says which argument is wrong and why. A macro, so that the exported function is the one on top of
-%% the stack: that is where the shell looks for the arguments.
--define(badarg(Args, Cause), erlang:error(badarg, Args, [{error_info, #{module => emmap_error, cause => Cause}}])).
-%% Raises a reason that an atomic operation returned: the world's as it is, the caller's as badarg.
--define(raise(Reason, Args),
-        case is_callers(Reason) of
-            true -> ?badarg(Args, Reason);
-            false -> erlang:error(Reason, Args, [{error_info, #{module => emmap_error, cause => Reason}}])
-        end).
-
-%% Raises why a file of counters was not opened.
--define(not_opened(Reason, Args),
-        case Reason of
-            {argument, Number, Why} -> ?badarg(Args, {Number, Why});
-            _ -> erlang:error({Reason, hd(Args)}, Args,
-                              [{error_info, #{module => emmap_error, cause => {counters, Reason}}}])
-        end).
-
-%% Passes on what a function that `file' does not have has returned: `badarg' there is what is no handle of ours.
--define(checked(Result, Args),
-        case Result of
-            {error, badarg} -> ?badarg(Args, badarg);
-            Checked -> Checked
-        end).
-
--define(counters(Resource, Count), {?handle(Resource), Count}).
--define(is_counter(Number, Count),
-        is_integer(Count) andalso is_integer(Number) andalso Number >= 0 andalso Number < Count).
-%% Where a counter is in its file; emmap_counters draws the layout.
--define(counter(Number), (16 + 8 * (Number))).
-
--define(handle(Resource), #file_descriptor{module = ?MODULE, data = Resource}).
-
--define(MAX_INT64, 16#7fffffffffffffff).
--define(is_natural(N), (is_integer(N) andalso N >= 0 andalso N =< ?MAX_INT64)).
-
 %%% Loading
 
 %% @doc Loads the NIF library. It is loaded with this module; a second time is an error and changes nothing. Where the
@@ -196,7 +161,7 @@ load() ->
 %% which `ht(emmap, open_option)' prints.
 -spec open(Name :: file:name_all(), Options :: [open_option()]) -> {ok, mmap_file()} | {error, reason()}.
 open(Name, Options) ->
-    case open_checked(Name, 0, 0, Options) of
+    case emmap_file:open(Name, 0, 0, Options) of
         {bad, 1, Why} -> ?badarg([Name, Options], {1, Why});
         {bad, _, Why} -> ?badarg([Name, Options], {2, Why});
         Result -> Result
@@ -208,47 +173,10 @@ open(Name, Options) ->
            Options :: [open_option()]) ->
           {ok, mmap_file()} | {error, reason()}.
 open(Name, Offset, Length, Options) ->
-    case open_checked(Name, Offset, Length, Options) of
+    case emmap_file:open(Name, Offset, Length, Options) of
         {bad, Argument, Why} -> ?badarg([Name, Offset, Length, Options], {Argument, Why});
         Result -> Result
     end.
-
-open_checked(Name, Offset, Length, Options) ->
-    case {encode_name(Name), emmap_options:parse(Options)} of
-        {error, _} -> {bad, 1, not_a_name};
-        _ when not ?is_natural(Offset) -> {bad, 2, not_an_offset};
-        _ when not ?is_natural(Length) -> {bad, 3, not_a_length};
-        {_, {bad, Why}} -> {bad, 4, Why};
-        {Path, {Flags, Address, Mode, Size, Step}} ->
-            case emmap_nif:open(Path, Name, Offset, Length, Flags, Address, Mode, Size, Step) of
-                {ok, Resource} -> {ok, ?handle(Resource)};
-                Error -> Error
-            end
-    end.
-
-%% The bytes of a name as `file' would encode them, with a NUL at the end.
-encode_name(Name) when is_binary(Name) -> terminate(Name);
-encode_name(Name) when is_list(Name); is_atom(Name) ->
-    try unicode:characters_to_binary(flatten_name(Name), unicode, file:native_name_encoding()) of
-        Binary when is_binary(Binary) -> terminate(Binary);
-        _ -> error
-    catch
-        error:_ -> error
-    end;
-encode_name(_) -> error.
-
-terminate(Binary) ->
-    case binary:match(Binary, <<0>>) of
-        nomatch when Binary =/= <<>> -> <<Binary/binary, 0>>;
-        nomatch -> <<0>>;
-        _ -> error
-    end.
-
-%% Deep lists of characters and atoms, as in `file'.
-flatten_name([Head | Tail]) when is_list(Tail); is_atom(Tail) -> flatten_name(Head) ++ flatten_name(Tail);
-flatten_name([]) -> [];
-flatten_name(Atom) when is_atom(Atom) -> atom_to_list(Atom);
-flatten_name(Character) when is_integer(Character) -> [Character].
 
 %% @doc Closes a file. Calls that are in progress fail, or have succeeded before this returns. Binaries of a `direct'
 %% handle stay readable as long as they live. Returns `{error, closed}' if the file was closed before.
@@ -273,29 +201,20 @@ info(File) -> ?badarg([File], badarg).
 %% @doc Reads up to `Count' bytes from the position and moves it behind them. `eof' at the end.
 -spec read(File :: mmap_file(), Count :: non_neg_integer()) -> {ok, binary() | resource()} | eof | {error, reason()}.
 read(?handle(Resource), Count) ->
-    case emmap_nif:read(Resource, Count) of
-        Bytes when is_binary(Bytes) -> {ok, Bytes};
-        Other -> Other
-    end;
+    ?bytes(emmap_nif:read(Resource, Count));
 read(_, _) -> {error, badarg}.
 
 %% @doc Reads a line from the position, with its newline; `\r\n' comes as `\n'. `eof' at the end.
 -spec read_line(File :: mmap_file()) -> {ok, binary() | resource()} | eof | {error, reason()}.
 read_line(?handle(Resource)) ->
-    case emmap_nif:read_line(Resource) of
-        Bytes when is_binary(Bytes) -> {ok, Bytes};
-        Other -> Other
-    end;
+    ?bytes(emmap_nif:read_line(Resource));
 read_line(_) -> {error, badarg}.
 
 %% @doc Reads up to `Count' bytes from the byte `Offset'. `eof' at or past the end, and for no bytes.
 -spec pread(File :: mmap_file(), Offset :: non_neg_integer(), Count :: non_neg_integer()) ->
           {ok, binary() | resource()} | eof | {error, reason()}.
 pread(?handle(Resource), Offset, Count) ->
-    case emmap_nif:pread(Resource, Offset, Count) of
-        Bytes when is_binary(Bytes) -> {ok, Bytes};
-        Other -> Other
-    end;
+    ?bytes(emmap_nif:pread(Resource, Offset, Count));
 pread(_, _, _) -> {error, badarg}.
 
 %% @doc Reads as {@link pread/3}, but always a copy, on a `direct' handle too: what it returns never changes.
@@ -311,19 +230,8 @@ snapshot(File, Offset, Count) -> ?badarg([File, Offset, Count], badarg).
 %% @doc Does a list of reads. An error ends it.
 -spec pread(File :: mmap_file(), Reads :: [{Offset :: non_neg_integer(), Count :: non_neg_integer()}]) ->
           {ok, [binary() | resource() | eof]} | {error, reason()}.
-pread(?handle(Resource), List) -> pread_list(Resource, List, []);
+pread(?handle(Resource), List) -> emmap_file:pread_list(Resource, List);
 pread(_, _) -> {error, badarg}.
-
-pread_list(_, [], Done) -> {ok, lists:reverse(Done)};
-pread_list(Resource, [{Offset, Count} | Rest], Done) ->
-    case emmap_nif:pread(Resource, Offset, Count) of
-        Bytes when is_binary(Bytes) -> pread_list(Resource, Rest, [Bytes | Done]);
-        eof -> pread_list(Resource, Rest, [eof | Done]);
-        %% As raw files have it: in a list, a number that is no count is einval.
-        {error, badarg} when is_number(Offset), is_number(Count), is_float(Count) orelse Count < 0 -> {error, einval};
-        Error -> Error
-    end;
-pread_list(_, _, _) -> {error, badarg}.
 
 %%% Writing
 
@@ -331,7 +239,7 @@ pread_list(_, _, _) -> {error, badarg}.
 -spec write(File :: mmap_file(), Bytes :: iodata()) -> ok | {error, reason()}.
 write(?handle(Resource), Bytes) when is_binary(Bytes) -> emmap_nif:write(Resource, Bytes);
 write(?handle(Resource), Data) ->
-    case is_small(Data) of
+    case emmap_file:is_small(Data) of
         true -> emmap_nif:write(Resource, Data);
         false -> emmap_nif:writev(Resource, erlang:iolist_to_iovec(Data));
         badarg -> {error, badarg}
@@ -343,7 +251,7 @@ write(_, _) -> {error, badarg}.
 -spec pwrite(File :: mmap_file(), Offset :: non_neg_integer(), Bytes :: iodata()) -> ok | {error, reason()}.
 pwrite(?handle(Resource), Offset, Bytes) when is_binary(Bytes) -> emmap_nif:pwrite(Resource, Offset, Bytes);
 pwrite(?handle(Resource), Offset, Data) ->
-    case is_small(Data) of
+    case emmap_file:is_small(Data) of
         true -> emmap_nif:pwrite(Resource, Offset, Data);
         false -> emmap_nif:pwritev(Resource, Offset, erlang:iolist_to_iovec(Data));
         badarg -> {error, badarg}
@@ -353,23 +261,8 @@ pwrite(_, _, _) -> {error, badarg}.
 %% @doc Does a list of writes. An error ends it: `{error, {N, Reason}}' after N writes that were done.
 -spec pwrite(File :: mmap_file(), Writes :: [{Offset :: non_neg_integer(), Bytes :: iodata()}]) ->
           ok | {error, {Done :: non_neg_integer(), reason()} | reason()}.
-pwrite(?handle(_) = File, List) -> pwrite_list(File, List, 0);
+pwrite(?handle(_) = File, List) -> emmap_file:pwrite_list(File, List);
 pwrite(_, _) -> {error, badarg}.
-
-pwrite_list(_, [], _) -> ok;
-pwrite_list(File, [{Offset, Data} | Rest], Done) ->
-    case pwrite(File, Offset, Data) of
-        ok -> pwrite_list(File, Rest, Done + 1);
-        {error, badarg} -> {error, badarg};
-        {error, Reason} -> {error, {Done, Reason}}
-    end;
-pwrite_list(_, _, _) -> {error, badarg}.
-
-%% Up to how many bytes iodata is copied into one piece, instead of made a list of its parts.
--define(ONE_PIECE, 1 bsl 20).
-
-is_small(Data) ->
-    try iolist_size(Data) =< ?ONE_PIECE catch error:badarg -> badarg end.
 
 %%% Moving, and the rest of what `file' asks of a handle
 
@@ -384,98 +277,26 @@ position(?handle(Resource), Location) ->
     end;
 position(_, _) -> {error, badarg}.
 
-%% More than a read does without a look whether the bytes are in memory.
--define(COPY_CHUNK, 131072).
-
 %% @doc Copies up to `Count' bytes from the position of one handle to that of another and returns how many it were.
 -spec copy(From :: mmap_file(), To :: mmap_file(), Count :: non_neg_integer() | infinity) ->
           {ok, non_neg_integer()} | {error, reason()}.
 copy(?handle(_) = From, ?handle(_) = To, Count) when is_integer(Count), Count >= 0; is_atom(Count) ->
-    %% Any atom means infinity, as in `file', and is greater than any number.
-    copy(From, To, Count, 0);
+    emmap_file:copy(From, To, Count);
 copy(_, _, _) -> {error, badarg}.
-
-copy(From, To, Count, Done) ->
-    case read(From, min(?COPY_CHUNK, Count)) of
-        {ok, <<>>} -> {ok, Done};
-        eof -> {ok, Done};
-        {ok, Bytes} ->
-            case write(To, Bytes) of
-                ok when is_atom(Count) -> copy(From, To, Count, Done + byte_size(Bytes));
-                ok -> copy(From, To, Count - byte_size(Bytes), Done + byte_size(Bytes));
-                Error -> Error
-            end;
-        Error -> Error
-    end.
 
 %% @doc Reads a header of two 32-bit words, big-endian, at the byte `Offset': a size, and the offset of as many bytes.
 %% Reads those, and returns size, offset and bytes (`eof' if there are none). `eof' if there is no header, or if the
-%% size is greater than `MaxSize', which is below 2^31; `infinity' is the greatest. It is here for `dets', which calls the
-%% function of this name in `file'.
+%% size is greater than `MaxSize', which is below 2^31; `infinity' is the greatest. It is here for `dets', which calls
+%% the function of this name in `file'.
 -spec ipread_s32bu_p32bu(File :: mmap_file(), Offset :: non_neg_integer(), MaxSize :: non_neg_integer() | infinity) ->
           {ok, {non_neg_integer(), non_neg_integer(), binary() | eof}} | eof | {error, reason()}.
-ipread_s32bu_p32bu(File, Offset, Infinity) when is_atom(Infinity) ->
-    ipread_s32bu_p32bu(File, Offset, (1 bsl 31) - 1);
-ipread_s32bu_p32bu(_, Offset, MaxSize) when is_integer(Offset), is_integer(MaxSize), MaxSize >= 1 bsl 31 ->
-    {error, einval};
-ipread_s32bu_p32bu(File, Offset, MaxSize) when is_integer(Offset), is_integer(MaxSize) ->
-    %% Copies: of bytes that are lost it is known.
-    case snapshot(File, Offset, 8) of
-        {ok, <<0:32, Pointer:32>>} when MaxSize >= 0 -> {ok, {0, Pointer, eof}};
-        {ok, <<Size:32, Pointer:32>>} when Size =< MaxSize ->
-            case snapshot(File, Pointer, Size) of
-                {ok, Bytes} -> {ok, {Size, Pointer, Bytes}};
-                eof -> {ok, {Size, Pointer, eof}};
-                Error -> Error
-            end;
-        {ok, _} -> eof;
-        Other -> Other
-    end;
-ipread_s32bu_p32bu(_, _, _) -> {error, badarg}.
+ipread_s32bu_p32bu(File, Offset, MaxSize) -> emmap_file:ipread(File, Offset, MaxSize).
 
 %% @doc Reads the status of the file behind a handle, for `file:read_file_info/2'.
 -spec read_handle_info(File :: mmap_file(), Options :: [{time, local | universal | posix} | raw]) ->
           {ok, file:file_info()} | {error, reason()}.
-read_handle_info(?handle(Resource), Options) when is_list(Options) ->
-    try proplists:get_value(time, Options, local) of
-        Time when Time =:= posix; Time =:= universal; Time =:= local -> read_handle_info_in(Resource, Time);
-        _ -> {error, badarg}
-    catch
-        error:_ -> {error, badarg}
-    end;
+read_handle_info(?handle(Resource), Options) when is_list(Options) -> emmap_file:read_info(Resource, Options);
 read_handle_info(_, _) -> {error, badarg}.
-
-read_handle_info_in(Resource, Time) ->
-    case emmap_nif:handle_info(Resource) of
-        {ok, {Size, Accessed, Modified, Changed, Mode, Links, Major, Minor, Inode, User, Group}} ->
-            {ok, #file_info{size = Size, type = file_type(Mode),
-                            access = file_access(Mode),
-                            atime = file_time(Accessed, Time), mtime = file_time(Modified, Time),
-                            ctime = file_time(Changed, Time), mode = Mode, links = Links, major_device = Major,
-                            minor_device = Minor, inode = Inode, uid = User, gid = Group}};
-        Error -> Error
-    end.
-
-%% Of the owner, as for a raw file.
-file_access(Mode) ->
-    case Mode band 8#600 of
-        8#600 -> read_write;
-        8#400 -> read;
-        8#200 -> write;
-        0 -> none
-    end.
-
-file_type(Mode) ->
-    case Mode band 8#170000 of
-        8#100000 -> regular;
-        8#020000 -> device;
-        8#060000 -> device;
-        _ -> other
-    end.
-
-file_time(Seconds, posix) -> Seconds;
-file_time(Seconds, universal) -> calendar:system_time_to_universal_time(Seconds, second);
-file_time(Seconds, local) -> calendar:system_time_to_local_time(Seconds, second).
 
 %% @private
 %% @doc Sends copies of a range, for `file:sendfile': what the kernel would take from a page that is lost ends the
@@ -484,24 +305,10 @@ file_time(Seconds, local) -> calendar:system_time_to_local_time(Seconds, second)
           {ok, non_neg_integer()} | {error, reason() | inet:posix() | enotsup}.
 sendfile(?handle(_) = File, Socket, Offset, Bytes, ChunkSize, [], [], _)
   when is_port(Socket), ?is_natural(Offset), ?is_natural(Bytes), is_integer(ChunkSize) ->
-    send(File, Socket, Offset, case Bytes of 0 -> ?MAX_INT64 - Offset; _ -> Bytes end,
-         case ChunkSize of 0 -> 1 bsl 20; _ -> ChunkSize end, 0);
+    emmap_file:send(File, Socket, Offset, Bytes, ChunkSize);
 sendfile(File, _, _, _, _, _, _, _) ->
     case position(File, cur) of
         {ok, _} -> {error, enotsup};
-        Error -> Error
-    end.
-
-send(_, _, _, 0, _, Sent) -> {ok, Sent};
-send(File, Socket, Offset, Rest, ChunkSize, Sent) ->
-    case snapshot(File, Offset, min(Rest, ChunkSize)) of
-        {ok, Bytes} ->
-            Count = byte_size(Bytes),
-            case gen_tcp:send(Socket, Bytes) of
-                ok -> send(File, Socket, Offset + Count, Rest - Count, ChunkSize, Sent + Count);
-                Error -> Error
-            end;
-        eof -> {ok, Sent};
         Error -> Error
     end.
 
@@ -594,19 +401,13 @@ advise(_, _, _, _) -> {error, badarg}.
 -spec patomic(File :: mmap_file(), Position :: non_neg_integer(),
               Operation :: add | sub | 'band' | 'bor' | 'bxor' | xchg, Value :: integer()) -> integer().
 patomic(?handle(Resource) = File, Position, Operation, Value) ->
-    case emmap_nif:patomic(Resource, Position, Operation, Value) of
-        Old when is_integer(Old) -> Old;
-        Reason -> ?raise(Reason, [File, Position, Operation, Value])
-    end;
+    ?word(emmap_nif:patomic(Resource, Position, Operation, Value), [File, Position, Operation, Value]);
 patomic(File, Position, Operation, Value) -> ?badarg([File, Position, Operation, Value], badarg).
 
 %% @doc Reads the 64-bit word at `Position', a multiple of 8.
 -spec patomic_read(File :: mmap_file(), Position :: non_neg_integer()) -> integer().
 patomic_read(?handle(Resource) = File, Position) ->
-    case emmap_nif:patomic_read(Resource, Position) of
-        Value when is_integer(Value) -> Value;
-        Reason -> ?raise(Reason, [File, Position])
-    end;
+    ?word(emmap_nif:patomic_read(Resource, Position), [File, Position]);
 patomic_read(File, Position) -> ?badarg([File, Position], badarg).
 
 %% @doc Writes the 64-bit word at `Position', a multiple of 8.
@@ -629,10 +430,20 @@ patomic_cas(?handle(Resource) = File, Position, Expected, New) ->
     end;
 patomic_cas(File, Position, Expected, New) -> ?badarg([File, Position, Expected, New], badarg).
 
-is_callers(Reason) ->
-    lists:member(Reason, [badarg, closed, misaligned, out_of_range, read_only]).
-
 %%% Counters
+
+%% Raises why a file of counters was not opened.
+-define(not_opened(Reason, Args),
+        case Reason of
+            {argument, Number, Why} -> ?badarg(Args, {Number, Why});
+            _ -> erlang:error({Reason, hd(Args)}, Args,
+                              [{error_info, #{module => emmap_error, cause => {counters, Reason}}}])
+        end).
+
+%% A file of counters, and one of its counters.
+-define(counters(Resource, Count), {?handle(Resource), Count}).
+-define(is_counter(Number, Count),
+        is_integer(Count) andalso is_integer(Number) andalso Number >= 0 andalso Number < Count).
 
 %% @doc Opens a file with one counter. See {@link open_counters/2}.
 -spec open_counters(Name :: file:name_all()) -> counters().
@@ -661,53 +472,35 @@ close_counters(Counters) -> ?badarg([Counters], {1, not_counters}).
 %% @doc Adds one to a counter and returns the old value.
 -spec inc_counter(Counters :: counters(), Number :: non_neg_integer()) -> integer().
 inc_counter(?counters(Resource, Count) = Counters, Number) when ?is_counter(Number, Count) ->
-    case emmap_nif:patomic(Resource, ?counter(Number), add, 1) of
-        Old when is_integer(Old) -> Old;
-        Reason -> ?raise(Reason, [Counters, Number])
-    end;
+    ?word(emmap_nif:patomic(Resource, ?COUNTER(Number), add, 1), [Counters, Number]);
 inc_counter(Counters, Number) -> ?badarg([Counters, Number], no_counter).
 
 %% @doc Adds to a counter and returns the old value. Overflow wraps.
 -spec inc_counter(Counters :: counters(), Number :: non_neg_integer(), Increment :: integer()) -> integer().
 inc_counter(?counters(Resource, Count) = Counters, Number, Increment) when ?is_counter(Number, Count) ->
-    case emmap_nif:patomic(Resource, ?counter(Number), add, Increment) of
-        Old when is_integer(Old) -> Old;
-        Reason -> ?raise(Reason, [Counters, Number, Increment])
-    end;
+    ?word(emmap_nif:patomic(Resource, ?COUNTER(Number), add, Increment), [Counters, Number, Increment]);
 inc_counter(Counters, Number, Increment) -> ?badarg([Counters, Number, Increment], no_counter).
 
 %% @doc Subtracts one from a counter and returns the old value.
 -spec dec_counter(Counters :: counters(), Number :: non_neg_integer()) -> integer().
 dec_counter(?counters(Resource, Count) = Counters, Number) when ?is_counter(Number, Count) ->
-    case emmap_nif:patomic(Resource, ?counter(Number), sub, 1) of
-        Old when is_integer(Old) -> Old;
-        Reason -> ?raise(Reason, [Counters, Number])
-    end;
+    ?word(emmap_nif:patomic(Resource, ?COUNTER(Number), sub, 1), [Counters, Number]);
 dec_counter(Counters, Number) -> ?badarg([Counters, Number], no_counter).
 
 %% @doc Subtracts from a counter and returns the old value. Overflow wraps.
 -spec dec_counter(Counters :: counters(), Number :: non_neg_integer(), Decrement :: integer()) -> integer().
 dec_counter(?counters(Resource, Count) = Counters, Number, Decrement) when ?is_counter(Number, Count) ->
-    case emmap_nif:patomic(Resource, ?counter(Number), sub, Decrement) of
-        Old when is_integer(Old) -> Old;
-        Reason -> ?raise(Reason, [Counters, Number, Decrement])
-    end;
+    ?word(emmap_nif:patomic(Resource, ?COUNTER(Number), sub, Decrement), [Counters, Number, Decrement]);
 dec_counter(Counters, Number, Decrement) -> ?badarg([Counters, Number, Decrement], no_counter).
 
 %% @doc Sets a counter and returns the old value.
 -spec set_counter(Counters :: counters(), Number :: non_neg_integer(), Value :: integer()) -> integer().
 set_counter(?counters(Resource, Count) = Counters, Number, Value) when ?is_counter(Number, Count) ->
-    case emmap_nif:patomic(Resource, ?counter(Number), xchg, Value) of
-        Old when is_integer(Old) -> Old;
-        Reason -> ?raise(Reason, [Counters, Number, Value])
-    end;
+    ?word(emmap_nif:patomic(Resource, ?COUNTER(Number), xchg, Value), [Counters, Number, Value]);
 set_counter(Counters, Number, Value) -> ?badarg([Counters, Number, Value], no_counter).
 
 %% @doc Returns the value of a counter.
 -spec read_counter(Counters :: counters(), Number :: non_neg_integer()) -> integer().
 read_counter(?counters(Resource, Count) = Counters, Number) when ?is_counter(Number, Count) ->
-    case emmap_nif:patomic_read(Resource, ?counter(Number)) of
-        Value when is_integer(Value) -> Value;
-        Reason -> ?raise(Reason, [Counters, Number])
-    end;
+    ?word(emmap_nif:patomic_read(Resource, ?COUNTER(Number)), [Counters, Number]);
 read_counter(Counters, Number) -> ?badarg([Counters, Number], no_counter).

@@ -16,6 +16,8 @@
 -export([put/3, get/2, add/3, add_get/3, sub/3, sub_get/3, exchange/3, compare_exchange/4, info/1]).
 -export([format_error/2]).
 
+-include("emmap_counters.hrl").
+
 -export_type([atomics_ref/0, option/0, open_reason/0]).
 
 -record(atomics, {file :: emmap:mmap_file(), arity :: pos_integer(), signed :: boolean()}).
@@ -32,8 +34,8 @@
                      | {wrong_count, Arity :: non_neg_integer()}.
 %% `bad_magic' and `wrong_length': not a file of counters. `wrong_count': it has another number of them.
 
-%% Where a word is in its file; emmap_counters draws the layout.
--define(position(Index), (8 + 8 * (Index))).
+%% Where a word is in its file.
+-define(position(Index), ?COUNTER((Index) - 1)).
 
 -define(MIN_SIGNED, -16#8000000000000000).
 -define(MAX_SIGNED, 16#7fffffffffffffff).
@@ -61,7 +63,7 @@
 open(Name, Arity, Options) when is_integer(Arity), Arity >= 1 ->
     case signed(Options, true) of
         Signed when is_boolean(Signed) ->
-            case Arity =< emmap_counters:max_count() andalso emmap_counters:open(Name, Arity) of
+            case Arity =< ?MAX_COUNT andalso emmap_counters:open(Name, Arity) of
                 {ok, File, Arity} -> {ok, #atomics{file = File, arity = Arity, signed = Signed}};
                 {error, {argument, _, _}} -> ?badarg([Name, Arity, Options]);
                 {error, _} = Error -> Error;
@@ -201,14 +203,10 @@ limits(false) -> {0, ?MAX_UNSIGNED}.
 format_error(Reason, [{_, Function, Args, Info} | _]) ->
     case {proplists:get_value(error_info, Info, #{}), Args} of
         {#{cause := failed}, _} when Reason =:= badarg -> #{1 => <<"the file is closed">>};
-        {#{cause := failed}, _} -> #{general => reason_text(Reason)};
+        {#{cause := failed}, _} -> #{general => emmap_error:reason_text(Reason)};
         {_, [_ | _]} -> explain(Function, Reason, Args);
         _ -> #{}
     end.
-
-reason_text(truncated) -> <<"the file was cut short by somebody else">>;
-%% Elixir takes nothing but binaries.
-reason_text(Reason) -> unicode:characters_to_binary(file:format_error(Reason)).
 
 explain(open, system_limit, _) -> #{2 => <<"atomics array size reached a system limit">>};
 explain(open, _, [_, Arity, Options]) ->

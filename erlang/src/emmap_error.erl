@@ -4,9 +4,10 @@
 %% @doc Explains exceptions to the shell (EEP 54).
 -module(emmap_error).
 
--export([format_error/2]).
+-export([format_error/2, is_callers/1, reason_text/1]).
 
--include_lib("kernel/include/file.hrl").
+-include("emmap_api.hrl").
+-include("emmap_counters.hrl").
 
 %% @doc Says which argument of the function on top of the stack is wrong, and why.
 -spec format_error(term(), [tuple()]) -> #{general | pos_integer() => binary()}.
@@ -20,6 +21,10 @@ format_error(_Reason, [{_Module, Function, Args, Info} | _]) ->
         _ -> #{}
     end.
 
+%% @doc Whether a reason that an operation on a word gives is the caller's mistake, and so raised as `badarg'.
+-spec is_callers(atom()) -> boolean().
+is_callers(Reason) -> lists:member(Reason, [badarg, closed, misaligned, out_of_range, read_only]).
+
 explain(_, [_ | _], closed) -> #{1 => <<"the file is closed">>};
 explain(_, [_ | _], read_only) -> #{1 => <<"the file is not open for writing">>};
 explain(_, [{File, Count}, Number | Rest], Why) when Why =:= no_counter; Why =:= badarg ->
@@ -27,7 +32,7 @@ explain(_, [{File, Count}, Number | Rest], Why) when Why =:= no_counter; Why =:=
         false -> #{1 => <<"not a file of counters">>};
         true when not is_integer(Number) -> #{2 => <<"not an integer">>};
         true when Number < 0; Number >= Count ->
-            #{2 => text("no counter ~b: the file has ~b, numbered from 0", [Number, Count])};
+            #{2 => text("no counter ~ts: the file has ~b, numbered from 0", [shown(Number), Count])};
         true -> values(3, Rest)
     end;
 explain(_, [_ | _], no_counter) -> #{1 => <<"not a file of counters">>};
@@ -35,11 +40,11 @@ explain(_, [File, Position | _], misaligned) when is_integer(Position), Position
     #{offset := Offset} = emmap:info(File),
     #{1 => text("the mapping begins at byte ~b of the file, which is not a multiple of 8", [Offset])};
 explain(_, [_, Position | _], misaligned) ->
-    #{2 => text("position ~tp is not a multiple of 8", [Position])};
+    #{2 => text("position ~ts is not a multiple of 8", [shown(Position)])};
 explain(_, [{File, _}, Number | _], out_of_range) when is_integer(Number) ->
-    #{1 => text("counter ~b is not in the file, which has ~b bytes", [Number, size_of(File)])};
+    #{1 => text("counter ~ts is not in the file, which has ~b bytes", [shown(Number), size_of(File)])};
 explain(_, [File, Position | _], out_of_range) ->
-    #{2 => text("position ~tp is out of range: the mapping has ~b bytes", [Position, size_of(File)])};
+    #{2 => text("position ~ts is out of range: the mapping has ~b bytes", [shown(Position), size_of(File)])};
 explain(Function, [File | Rest], badarg) ->
     case is_handle(File) andalso arguments(Function, Rest) of
         %% A reference, and arguments that are right: then it is not one of ours.
@@ -56,7 +61,7 @@ arguments(_, [Position | _]) when not is_integer(Position) -> #{2 => <<"not an i
 arguments(patomic, [_, Operation, Value]) ->
     case lists:member(Operation, [add, sub, 'band', 'bor', 'bxor', xchg]) of
         true -> values(4, [Value]);
-        false -> #{3 => text("unknown operation ~tp", [Operation])}
+        false -> #{3 => text("unknown operation ~ts", [shown(Operation)])}
     end;
 arguments(_, [_ | Values]) -> values(3, Values);
 arguments(_, []) -> #{}.
@@ -75,17 +80,41 @@ size_of(File) -> try maps:get(size, emmap:info(File)) catch error:_ -> 0 end.
 %% Elixir takes nothing but binaries.
 text(Format, Args) -> unicode:characters_to_binary(io_lib:format(Format, Args)).
 
-is_handle(#file_descriptor{module = emmap, data = Data}) -> is_reference(Data);
+is_handle(?handle(Resource)) -> is_reference(Resource);
 is_handle(_) -> false.
+
+%% Up to how many characters of what the caller gave are in a text.
+-define(SHOWN, 400).
+
+%% A term, as the shell prints it. Strings and lists are cut by what prints them, integers are not.
+shown(Term) -> cut(io_lib:format("~0tP", [Term, 10], [{chars_limit, ?SHOWN}])).
+
+%% A file name.
+printable(Name) ->
+    case io_lib:printable_unicode_list(Name) orelse is_binary(Name) of
+        true -> cut(Name);
+        false -> shown(Name)
+    end.
+
+cut(Text) ->
+    case string:slice(Text, ?SHOWN) of
+        Rest when Rest =:= []; Rest =:= <<>> -> Text;
+        _ -> [string:slice(Text, 0, ?SHOWN), "..."]
+    end.
 
 argument_text(not_a_name) -> <<"not a file name">>;
 argument_text(not_an_offset) -> <<"not an integer from 0 to 2^63 - 1">>;
 argument_text(not_a_length) -> <<"not an integer from 0 to 2^63 - 1">>;
 argument_text(not_a_count) ->
-    text("not a number of counters: an integer from 0 to ~b", [emmap_counters:max_count()]);
+    text("not a number of counters: an integer from 0 to ~b", [?MAX_COUNT]);
 argument_text(past_the_end) -> <<"the range ends past the end of the mapping">>;
 argument_text(not_counters) -> <<"not a file of counters">>;
-argument_text(Option) -> text("~ts", [emmap_options:explain(Option)]).
+argument_text(not_a_list) -> <<"not a list of options">>;
+argument_text({needs, Option, Other}) ->
+    text("option ~ts needs {~ts, ~ts}", [Option, Other, string:titlecase(atom_to_list(Other))]);
+argument_text({conflict, One, Other}) -> text("options ~ts and ~ts exclude each other", [One, Other]);
+argument_text({bad_value, Option}) -> text("bad value in option ~ts", [shown(Option)]);
+argument_text({unknown_option, Option}) -> text("unknown option ~ts", [shown(Option)]).
 
 counters_text(bad_magic) -> <<"not a file of counters">>;
 counters_text({wrong_count, N}) -> text("the file has ~b counters, another number was asked for", [N]);
@@ -93,11 +122,7 @@ counters_text({wrong_length, Size}) ->
     text("~b bytes are not the length of a file of that many counters", [Size]);
 counters_text(Reason) -> reason_text(Reason).
 
+%% @doc Says what the world refused.
+-spec reason_text(atom()) -> binary().
 reason_text(truncated) -> <<"the file was cut short by somebody else">>;
 reason_text(Reason) -> text("~ts", [file:format_error(Reason)]).
-
-printable(Name) ->
-    case io_lib:printable_unicode_list(Name) orelse is_binary(Name) of
-        true -> Name;
-        false -> text("~tp", [Name])
-    end.

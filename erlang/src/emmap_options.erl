@@ -6,7 +6,7 @@
 %% `emmap:open_option()' says what they do.
 -module(emmap_options).
 
--export([table/0, parse/1, explain/1, traits/0, describe/1]).
+-export([table/0, parse/1, traits/0, describe/1]).
 
 -export_type([row/0, parsed/0, why/0]).
 
@@ -104,15 +104,6 @@ parse([], #parsed{needed = {Field, Option, Other}} = Parsed) when element(Field,
     {bad, {needs, Option, Other}};
 parse([], #parsed{flags = Flags, address = Address, mode = Mode, size = Size, step = Step}) ->
     {Flags, Address, Mode, Size, Step}.
-
-%% @doc Says what is wrong with a list of options.
--spec explain(why()) -> unicode:chardata().
-explain(not_a_list) -> <<"not a list of options">>;
-explain({needs, Option, Other}) ->
-    io_lib:format("option ~ts needs {~ts, ~ts}", [Option, Other, string:titlecase(atom_to_list(Other))]);
-explain({conflict, One, Other}) -> io_lib:format("options ~ts and ~ts exclude each other", [One, Other]);
-explain({bad_value, Option}) -> io_lib:format("bad value in option ~tP", [Option, 10]);
-explain({unknown_option, Option}) -> io_lib:format("unknown option ~tP", [Option, 10]).
 
 %% @doc The bits of File.Traits that tell how a handle was opened.
 -spec traits() -> #{atom() => pos_integer()}.

@@ -1,0 +1,40 @@
+%% Copyright 2026 the emmap authors. Licensed under the Apache License, Version 2.0.
+
+%% What the functions that users call have in common: handles, and how failures become answers and exceptions. Macros,
+%% so that the exported function is the one on top of the stack: that is where the shell looks for the arguments.
+-include_lib("kernel/include/file.hrl").
+
+-define(handle(Resource), #file_descriptor{module = emmap, data = Resource}).
+
+-define(MAX_INT64, 16#7fffffffffffffff).
+-define(is_natural(N), (is_integer(N) andalso N >= 0 andalso N =< ?MAX_INT64)).
+
+%% Raises badarg and says which argument is wrong and why.
+-define(badarg(Args, Cause), erlang:error(badarg, Args, [{error_info, #{module => emmap_error, cause => Cause}}])).
+%% Raises a reason that an atomic operation returned: the world's as it is, the caller's as badarg.
+-define(raise(Reason, Args),
+        case emmap_error:is_callers(Reason) of
+            true -> ?badarg(Args, Reason);
+            false -> erlang:error(Reason, Args, [{error_info, #{module => emmap_error, cause => Reason}}])
+        end).
+
+%% Passes on a word that an atomic operation returned, or raises why there is none.
+-define(word(Result, Args),
+        case Result of
+            Word when is_integer(Word) -> Word;
+            Reason -> ?raise(Reason, Args)
+        end).
+
+%% Puts `ok' to bytes that were read, at less cost than the library.
+-define(bytes(Result),
+        case Result of
+            Bytes when is_binary(Bytes) -> {ok, Bytes};
+            Other -> Other
+        end).
+
+%% Passes on what a function that `file' does not have has returned: `badarg' there is what is no handle of ours.
+-define(checked(Result, Args),
+        case Result of
+            {error, badarg} -> ?badarg(Args, badarg);
+            Checked -> Checked
+        end).
