@@ -253,6 +253,13 @@ private let patternBlock: [UInt8] = (0..<(16 * 4096 + 251)).map { UInt8(truncati
 
 let pageBytes = PageSize.system.bytes
 
+/// An address that nothing is near to; the thread sanitizer has others free.
+#if THREAD_SANITIZER
+  let freeAddress = 0x7B80_0000_0000
+#else
+  let freeAddress = 0x5300_0000_0000
+#endif
+
 /// Runs the bodies on threads of their own, all at once, and waits for all of them.
 func inParallel(_ bodies: [@Sendable () -> Void]) {
   let done = DispatchGroup()

@@ -247,8 +247,9 @@ import Synchronization
       let count = repeated.load(ordering: .relaxed) &+ 1
       repeated.store(count, ordering: .relaxed)
       if count < 8 && replace(from, to) { return true }
+      let isWritable = isWritable.load(ordering: .relaxed)
       repeat {
-        if Replacement.mapPrivate(page, page &+ pageBytes, isWritable: isWritable.load(ordering: .relaxed)) { return true }
+        if Replacement.mapPrivate(page, page &+ pageBytes, isWritable: isWritable) { return true }
       } while SpareMappings.giveUp(keeping: 0)
       return false
     }
