@@ -86,8 +86,7 @@
 %% <dt>`lock'</dt><dd>A read never sees half of a write that was made through the same handle. The default.</dd>
 %% <dt>`nolock'</dt><dd>Reads and writes through the same handle may interleave. Just as safe for the VM.</dd>
 %% <dt>`fixed_size'</dt><dd>Once the file is open, never make it longer or shorter.</dd>
-%% <dt>`{max_inc_size, N}'</dt><dd>The step in bytes past which {@link resize/1} and the room that is kept for growth stop
-%% doubling. Default: 64 MiB.</dd>
+%% <dt>`{max_inc_size, N}'</dt><dd>The step in bytes past which {@link resize/1} stops doubling. Default: 64 MiB.</dd>
 %% <dt>`auto_unlink'</dt><dd>Delete the file when it is closed, or when the handle is collected; of a symbolic link, the
 %% file that it led to when it was opened. Not when the VM ends before, by `halt/0' or otherwise: then take `unlink'. With
 %% `anon' nothing is deleted.</dd>

@@ -65,7 +65,7 @@ before(_) -> other.
 make(Name, File, Count, Before) ->
     try
         lock(File),
-        case is_of(Name, File, ?COUNTER(Count)) andalso check(File, Count) of
+        case is_as_opened(File, ?COUNTER(Count)) andalso check(File, Count) of
             false -> close(File, changed);
             new ->
                 case initialise(File, Count) of
@@ -87,11 +87,10 @@ lock(?handle(Resource) = File) ->
         {error, Reason} -> error(Reason)
     end.
 
-%% Whether the name still leads to the file, and that has the length that it was opened with.
-is_of(Name, File, Size) ->
-    case {file:read_file_info(Name, [raw, {time, posix}]), emmap:read_handle_info(File, [{time, posix}])} of
-        {{ok, #file_info{inode = Inode, major_device = Device}},
-         {ok, #file_info{inode = Inode, major_device = Device, size = Size}}} -> true;
+%% Whether the file still has a name, and the length that it was opened with.
+is_as_opened(File, Size) ->
+    case emmap:read_handle_info(File, [{time, posix}]) of
+        {ok, #file_info{links = Links, size = Size}} -> Links > 0;
         _ -> false
     end.
 
