@@ -232,8 +232,8 @@ extension File {
       }
       if wanted > 0 {
         let (end, overflow) = offset.addingReportingOverflow(wanted)
-        if (isRegular || isBlockDevice) && (overflow || available < end) {
-          guard isRegular, available == 0 || options.flags.contains(.fit) else { throw .tooShort }
+        if isRegular && (overflow || available < end) {
+          guard available == 0 || options.flags.contains(.fit) else { throw .tooShort }
           guard options.isWritable else { throw available == 0 ? .invalid : .tooShort }
           fileSize = max(end, options.size)
         }
