@@ -19,13 +19,13 @@
 -spec main([string()]) -> ok.
 main([Work, Output]) ->
     Build = {<<"emmap">>, local},
-    [_ | Rows] = All = set_up(Work),
+    [_ | Rows] = All = keep(emmap_bench_rows:rows(Work, fun(Group) -> Group() end)),
     Results = measure([Build], All, fun(#row{sides = Sides}) -> lists:seq(1, length(Sides)) end),
     emmap_bench_report:write(Output, Rows, Results).
 
 %% @doc Measures emmap as two builds, each in a VM of its own: `[WorkDirectory, OldEbin, NewEbin]'. The environment
-%% variable BENCH_ROWS, a regular expression, selects rows by name. Rows that one of the two cannot run are left out:
-%% the old build may be that of another library with emmap's functions.
+%% variable BENCH_ROWS, a regular expression, selects rows by name. Rows that one of the two cannot run are named, not
+%% compared: the old build may be that of another library with emmap's functions.
 -spec compare([string()]) -> ok.
 compare([Work, Old, New]) ->
     {Rows, Results} = measure_both(Work, Old, New),
@@ -41,12 +41,14 @@ peer([Work, Output, Old, New]) ->
 measure_both(Work, Old, New) ->
     Bench = filename:dirname(code:which(?MODULE)),
     Builds = [{Label, start(Ebin, Bench)} || {Label, Ebin} <- [{<<"old">>, Old}, {<<"new">>, New}]],
-    [Loop | Every] = lists:last([call(Vm, set_up, [filename:join(Work, Label)]) || {Label, Vm} <- Builds]),
+    [[Loop | Olds], [Loop | News]] = [call(Vm, set_up, [filename:join(Work, Label)]) || {Label, Vm} <- Builds],
+    Every = News ++ [Row || #row{id = Id} = Row <- Olds, not lists:keymember(Id, #row.id, News)],
     Pattern = os:getenv("BENCH_ROWS", ""),
     Rows = [Row || #row{name = Name} = Row <- Every, re:run(Name, Pattern, [{capture, none}]) =:= match],
     %% N stands for the machine: if it differs, the run is not worth much.
     Results = measure(Builds, [Loop | Rows], fun(#row{sides = Sides}) -> lists:seq(1, min(2, length(Sides))) end),
-    lists:foreach(fun({_, Vm}) -> peer:stop(Vm) end, Builds),
+    %% One that a row has ended is gone.
+    lists:foreach(fun({_, Vm}) -> [peer:stop(Vm) || is_process_alive(Vm)] end, Builds),
     {Rows, Results}.
 
 start(Ebin, Bench) ->
@@ -58,11 +60,19 @@ start(Ebin, Bench) ->
 call(local, Function, Args) -> apply(?MODULE, Function, Args);
 call(Vm, Function, Args) -> peer:call(Vm, ?MODULE, Function, Args, infinity).
 
-%% @doc Prepares all rows in this VM. Returns them with the labels of the sides alone: funs and handles mean nothing in
-%% another VM.
+%% @doc Prepares all rows in this VM, but for those that the library which is loaded here cannot do. Returns them with the
+%% labels of the sides alone: funs and handles mean nothing in another VM.
 -spec set_up(file:filename()) -> [#row{}].
 set_up(Work) ->
-    Rows = emmap_bench_rows:rows(Work),
+    keep(emmap_bench_rows:rows(Work, fun(Group) ->
+                                         try Group()
+                                         catch error:Reason ->
+                                             io:format(standard_error, "left out: ~tP~n", [Reason, 12]),
+                                             []
+                                         end
+                                     end)).
+
+keep(Rows) ->
     lists:foreach(fun(#row{id = Id} = Row) -> persistent_term:put({?MODULE, Id}, Row) end, Rows),
     [Row#row{sides = [Label || #side{label = Label} <- Sides]} || #row{sides = Sides} = Row <- Rows].
 
@@ -76,7 +86,8 @@ measure(Builds, [Loop | Rows], Sides) ->
         [begin
              io:put_chars(standard_error, [Name, $\n]),
              try measure_row(Builds, Row, Sides(Row), [1 | [2 || Scale, Processes > 1]], Costs)
-             catch error:Reason when length(Builds) > 1 ->
+             %% An exit where the other VM has ended.
+             catch _:Reason when length(Builds) > 1 ->
                  io:format(standard_error, "  left out: ~tP~n", [Reason, 12]),
                  []
              end

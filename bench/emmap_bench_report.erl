@@ -24,6 +24,7 @@ write(Directory, Rows, Results) ->
 write_peer(Directory, Version, Rows, Results) ->
     Pairs = [{Row, Processes, Theirs, Ours} || #row{id = Id} = Row <- Rows, Processes <- [1, 2],
                                                {Theirs, Ours} <- pair(Id, Processes, Results)],
+    Pairs =/= [] orelse error(no_row_that_both_have),
     [{#row{id = First}, _, _, _} | _] = Pairs,
     N = maps:get({<<"new">>, First, 2, 1}, Results),
     Text = ["# Beside the C++ library\n\n"
@@ -31,7 +32,8 @@ write_peer(Directory, Version, Rows, Results) ->
             "`bench/run --peer DIRECTORY`.\n\n", machine(N),
             table([["row"], ["processes"], ["C++, ns"], ["emmap, ns"], ["emmap is faster by"]],
                   [[Name, integer_to_list(Processes), ns(Theirs), ns(Ours), ratio(Theirs / Ours)]
-                   || {#row{name = Name}, Processes, Theirs, Ours} <- Pairs])],
+                   || {#row{name = Name}, Processes, Theirs, Ours} <- Pairs]),
+            not_compared(Rows, Results)],
     Bars = [[Name, "\temmap ", Version, " (C++)\t", io_lib:format("~.4f", [Theirs / Ours]), $\n]
             || {#row{name = Name}, 1, Theirs, Ours} <- Pairs],
     ok = file:write_file(filename:join(Directory, "PEER.md"), unicode:characters_to_binary(Text)),
@@ -46,7 +48,14 @@ print_comparison(Rows, Results) ->
                  ratio(maps:get({<<"new">>, Id, 2, Processes}, Results)
                        / maps:get({<<"old">>, Id, 2, Processes}, Results))]
                 || #row{id = Id, name = Name} <- Rows, Processes <- [1, 2],
-                   {Old, New} <- pair(Id, Processes, Results)])]).
+                   {Old, New} <- pair(Id, Processes, Results)]),
+         not_compared(Rows, Results)]).
+
+not_compared(Rows, Results) ->
+    case [Name || #row{id = Id, name = Name} <- Rows, pair(Id, 1, Results) =:= []] of
+        [] -> [];
+        Names -> ["\nNot compared, because one of the two cannot do it: ", lists:join("; ", Names), ".\n"]
+    end.
 
 pair(Id, Processes, Results) ->
     case Results of

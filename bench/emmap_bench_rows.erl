@@ -4,14 +4,16 @@
 %% others are what a user would call without emmap, or the limit.
 -module(emmap_bench_rows).
 
--export([rows/1, sizes/0, lines_per_batch/0]).
+-export([rows/2, sizes/0, lines_per_batch/0]).
 
 -include("emmap_bench.hrl").
 
 -define(BASE_SIZE, (64 bsl 20)).
 %% More than the caches of any machine; a power of two.
--define(LARGE_SIZE, (512 bsl 20)).
+-ifndef(LARGE_BITS).
 -define(LARGE_BITS, 29).
+-endif.
+-define(LARGE_SIZE, (1 bsl ?LARGE_BITS)).
 -define(RECORD_SIZE, 100).
 
 %% @doc The sizes of reads and writes, in bytes.
@@ -22,17 +24,20 @@ sizes() -> [8, 64, 4 bsl 10, 64 bsl 10, 1 bsl 20, ?BASE_SIZE].
 -spec lines_per_batch() -> pos_integer().
 lines_per_batch() -> 5000.
 
-%% @doc Makes the files in a directory, where a file `text' is already, opens them, and describes all rows.
--spec rows(file:filename()) -> [#row{}].
-rows(Directory) ->
+%% @doc Makes the files in a directory, where a file `text' is already, opens them, and describes all rows. `Run' calls
+%% the fun that makes those of one kind, or makes do without, where another library lacks what they need.
+-spec rows(file:filename(), fun((fun(() -> [#row{}])) -> [#row{}])) -> [#row{}].
+rows(Directory, Run) ->
     Path = fun(Name) -> filename:join(Directory, Name) end,
     make_files(Path),
     Floor = emmap_bench_floor:open(),
     N = #side{label = <<"N">>, loop = fun(Count, _) -> floor_call(Count, Floor, 64, 8) end},
     [#row{id = loop, name = <<"the loop itself">>,
           sides = [#side{label = <<"loop">>, loop = fun(Count, _) -> empty(Count, Floor, 64, 8) end}]}
-    | [Row#row{sides = [First, N | Others]} || #row{sides = [First | Others]} = Row <- lists:append(
-        [atomics(Path, Floor), reads(Path, Floor), writes(Path, Floor), texts(Path), lines(Path), others(Path)])]].
+    | [Row#row{sides = [First, N | Others]} || #row{sides = [First | Others]} = Row <- lists:flatmap(
+        Run, [fun() -> words(Path, Floor) end, fun() -> counters(Path) end, fun() -> reads(Path, Floor) end,
+              fun() -> writes(Path, Floor) end, fun() -> texts(Path) end, fun() -> lines(Path) end,
+              fun() -> others(Path) end])]].
 
 make_files(Path) ->
     Block = rand:bytes(1 bsl 20),
@@ -79,11 +84,9 @@ place(_, _) -> 0.
 
 %%% Atomic words
 
-atomics(Path, Floor) ->
+words(Path, Floor) ->
     File = open(Path("words"), [read, write, shared]),
-    Counters = emmap:open_counters(Path("counters"), 64),
     Atomics = atomics:new(1024, []),
-    OtpCounters = counters:new(64, []),
     Word = fun(_, Process) -> Process * 512 end,
     Index = fun(_, Process) -> Process * 64 end,
     %% The names that emmap 2.x gave the functions.
@@ -104,8 +107,12 @@ atomics(Path, Floor) ->
           #side{label = <<"atomics">>, loop = fun(N, _) -> otp_add(N, Atomics, 8) end}]},
      #row{id = atomic_read, name = <<"atomic read">>, scale = true, sides = [
           #side{label = <<"emmap">>, prepare = Word, loop = fun(N, At) -> Read(N, File, At) end},
-          #side{label = <<"atomics">>, prepare = Index, loop = fun(N, I) -> otp_get(N, Atomics, I) end}]},
-     #row{id = counter, name = <<"counter + 1">>, scale = true, sides = [
+          #side{label = <<"atomics">>, prepare = Index, loop = fun(N, I) -> otp_get(N, Atomics, I) end}]}].
+
+counters(Path) ->
+    Counters = emmap:open_counters(Path("counters"), 64),
+    OtpCounters = counters:new(64, []),
+    [#row{id = counter, name = <<"counter + 1">>, scale = true, sides = [
           #side{label = <<"emmap">>, prepare = fun(_, Process) -> Process * 16 end,
                 loop = fun(N, I) -> counter_inc(N, Counters, I) end},
           #side{label = <<"counters">>, prepare = fun(_, Process) -> Process * 16 end,

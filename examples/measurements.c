@@ -24,7 +24,7 @@ struct measurement {
 
 int main(int argc, char **argv) {
     static const char *units[] = {"C", "hPa", "%"};
-    struct header header = {.magic = "MEAS", .version = 2, .count = 3};
+    struct header header = {.magic = {'M', 'E', 'A', 'S'}, .version = 2, .count = 3};
 
     if (argc != 2) {
         fputs("usage: measurements FILE\n", stderr);

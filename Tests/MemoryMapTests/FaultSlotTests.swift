@@ -9,7 +9,6 @@ import Testing
   @safe final class Pages {
     enum Kind { case cut, hole }
 
-
     let count: Int
     let base: UInt
     let slot: FaultTable.Slot

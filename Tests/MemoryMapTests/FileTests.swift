@@ -53,9 +53,10 @@ import Testing
     #expect(try contents(path) == pattern(100) + [0])
   }
 
-  @Test(arguments: [
-    [], [.write], [.shared], [.write, .shared], [.write, .shared, .fixedSize], [.direct], [.shared, .direct],
-  ] as [OpenOptions.Flags])
+  @Test(
+    arguments: [
+      [], [.write], [.shared], [.write, .shared], [.write, .shared, .fixedSize], [.direct], [.shared, .direct],
+    ] as [OpenOptions.Flags])
   func an_empty_file_opens_empty(_ flags: OpenOptions.Flags) throws {
     let path = try directory.file("file", [])
     let handle = try Handle(path, flags)

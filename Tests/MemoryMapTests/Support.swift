@@ -124,6 +124,37 @@ final class Handle: @unchecked Sendable {
     return borrowed
   }
 
+  /// Writes bytes from where they are in a mapping.
+  @discardableResult
+  func write(_ source: Borrowed, at offset: Int) throws(Failure) -> Bool {
+    try unsafe source.withBytes { (bytes) throws(Failure) in
+      // Never at once: they may be lost, or part of what is written.
+      if unsafe file.writeAtOnce(bytes, at: offset) { throw .badArgument }
+      return try unsafe File.withPiece(bytes) { (pieces) throws(Failure) in
+        try unsafe file.write(pieces, at: offset, .unlimited)
+      }
+    }
+  }
+
+  /// Has the page at a position fault, as if the disk could not read it: the file has it all the same.
+  func losePage(at offset: Int) {
+    let address = unsafe UInt(bitPattern: file.address(file.region, offset))
+    for _ in 0..<2 {
+      _ = unsafe FaultTable.withSlot(holding: address) { slot in
+        unsafe slot.pointee.lockIfHolding(address) && slot.pointee.replaceAndUnlock(address)
+      }
+    }
+  }
+
+  /// Cuts off what follows a position, touches it, and has it as it was, or longer, and mapped afresh.
+  func loseAndHeal(_ path: String, at offset: Int) -> Failure? {
+    let length = file.size
+    cut(path, to: offset)
+    _ = failure { () throws(Failure) in try bytes(at: offset, 1) }
+    cut(path, to: length)
+    return failure { () throws(Failure) in try file.remap() }
+  }
+
   /// Where position 0 is.
   var address: UInt {
     get throws(Failure) { try file.info().address }
@@ -148,6 +179,14 @@ final class Handle: @unchecked Sendable {
 
   var address: UInt { unsafe UInt(bitPattern: start) }
 
+  /// What stands before the first byte.
+  var byteBefore: UInt8 { unsafe start.load(fromByteOffset: -1, as: UInt8.self) }
+
+  /// The bytes where they are, for a write that takes them from there.
+  func withBytes<R>(_ body: (UnsafeRawBufferPointer) throws(Failure) -> R) throws(Failure) -> R {
+    try unsafe body(UnsafeRawBufferPointer(start: start, count: count))
+  }
+
   var bytes: [UInt8] {
     unsafe [UInt8](unsafeUninitializedCapacity: count) { buffer, initialized in
       if let target = buffer.baseAddress { unsafe sys_copy(target, start, count) }
@@ -160,8 +199,8 @@ final class Handle: @unchecked Sendable {
 final class TemporaryDirectory {
   let path: String
 
-  init() throws {
-    path = NSTemporaryDirectory() + "/emmap-" + UUID().uuidString
+  init(in parent: String = NSTemporaryDirectory()) throws {
+    path = parent + "/emmap-" + UUID().uuidString
     try FileManager.default.createDirectory(atPath: path, withIntermediateDirectories: true)
   }
 

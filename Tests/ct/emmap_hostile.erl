@@ -160,7 +160,7 @@ moves(Call) ->
 
 is_dirty(Pid, IsDirty) ->
     receive
-        {trace, Pid, in, {emmap, _, _}, 0} -> is_dirty(Pid, true);
+        {trace, Pid, in, {emmap_nif, _, _}, 0} -> is_dirty(Pid, true);
         {trace, Pid, _, _, _} -> is_dirty(Pid, IsDirty)
     after 0 -> IsDirty
     end.

@@ -16,7 +16,7 @@
 suite() -> [{timetrap, {minutes, 2}}].
 
 all() ->
-    [auto_unlink_by_a_link_deletes_the_file, auto_unlink_holds_when_the_vm_halts,
+    [auto_unlink_by_a_link_deletes_the_file, unlink_holds_however_the_vm_ends, unlink_goes_with_a_new_file_and_through_links,
      an_empty_file_opens_as_an_empty_handle, a_window_at_the_end_opens_as_an_empty_handle,
      exclusive_refuses_a_file_that_is_there, exclusive_lets_one_of_many_make_the_file,
      dont_need_gives_back_the_page_cache, dont_need_keeps_what_was_written,
@@ -49,13 +49,14 @@ auto_unlink_by_a_link_deletes_the_file(Config) ->
     ok = emmap:close(Made),
     {error, enoent} = file:read_file_info(File).
 
-%% TO BE DECIDED, as it stands here: it holds.
-auto_unlink_holds_when_the_vm_halts(Config) ->
+%% auto_unlink does not hold when the VM ends, and says so; unlink does, however it ends.
+unlink_holds_however_the_vm_ends(Config) ->
     [begin
          Name = path(Config, How),
          ok = file:write_file(Name, <<"bytes">>),
          _ = survives(fun() ->
-                              {ok, File} = emmap:open(Name, [auto_unlink]),
+                              {ok, File} = emmap:open(Name, [unlink]),
+                              {error, enoent} = file:read_file_info(Name),
                               {ok, <<"bytes">>} = emmap:pread(File, 0, 10),
                               _ = persistent_term:put(kept, File),
                               End()
@@ -63,6 +64,25 @@ auto_unlink_holds_when_the_vm_halts(Config) ->
          {How, {error, enoent}} = {How, file:read_file_info(Name)}
      end || {How, End} <- [{"halt", fun() -> halt(0) end}, {"no_flush", fun() -> halt(0, [{flush, false}]) end},
                            {"stop", fun() -> init:stop(), receive after infinity -> ok end end}]].
+
+unlink_goes_with_a_new_file_and_through_links(Config) ->
+    Name = path(Config, "new"),
+    {ok, File} = emmap:open(Name, [create, write, shared, unlink, {size, 10}]),
+    {error, enoent} = file:read_file_info(Name),
+    ok = emmap:pwrite(File, 8, <<"grows">>),
+    {ok, <<"grows">>} = emmap:pread(File, 8, 10),
+    ok = emmap:close(File),
+    Target = path(Config, "target"),
+    ok = file:write_file(Target, <<"bytes">>),
+    ok = file:make_symlink(Target, path(Config, "symlink")),
+    {ok, Through} = emmap:open(path(Config, "symlink"), [unlink]),
+    {error, enoent} = file:read_file_info(Target),
+    {ok, <<"bytes">>} = emmap:pread(Through, 0, 10),
+    ok = emmap:close(Through),
+    %% An open that fails deletes nothing.
+    ok = file:write_file(Target, <<"bytes">>),
+    {error, too_short} = emmap:open(Target, 0, 100, [unlink]),
+    {ok, <<"bytes">>} = file:read_file(Target).
 
 %%% Nothing to map
 

@@ -50,7 +50,7 @@ dirty(Call) ->
     receive {'DOWN', Reference, process, Pid, Why} -> {_, normal} = {Why, Why} end,
     Delivered = erlang:trace_delivered(Pid),
     receive {trace_delivered, Pid, Delivered} -> ok end,
-    [Function || {emmap, _, _} = Function <- dirty_calls(Pid)].
+    [Function || {emmap_nif, _, _} = Function <- dirty_calls(Pid)].
 
 dirty_calls(Pid) ->
     receive
@@ -145,7 +145,7 @@ cold_pages_are_copied_on_dirty_schedulers(Config) ->
     case with_cold_pages(Name, Copy) of
         warm -> {skip, "the system keeps the file's pages in memory, whatever it is told"};
         Dirty ->
-            {_, true} = {Dirty, lists:keymember(read_nif, 2, Dirty)},
+            {_, true} = {Dirty, lists:keymember(read, 2, Dirty)},
             {ok, <<"xxxx">>} = emmap:pread(Target, Size - 4, 4),
             ok = emmap:close(Target)
     end.

@@ -1,10 +1,11 @@
 %% Copyright 2026 the emmap authors. Licensed under the Apache License, Version 2.0.
 
 %% @private
-%% @doc What `file' does in Erlang, too, done as there: opening by a name, lists of reads and writes, copies, and `#file_info{}'.
+%% @doc What `file' does in Erlang, too, done as there: opening by a name, lists of reads and writes, copies,
+%% sending, and `#file_info{}'.
 -module(emmap_file).
 
--export([open/4, pieces/1, pread_list/2, pwrite_list/2, copy/3, ipread/3, read_info/2]).
+-export([open/4, pieces/1, pread_list/2, pwrite_list/2, copy/3, ipread/3, send/5, read_info/2]).
 
 -include("emmap_api.hrl").
 
@@ -115,19 +116,39 @@ copy(From, To, Count, Done) ->
           {ok, {non_neg_integer(), non_neg_integer(), binary() | eof}} | eof | {error, emmap:reason()}.
 ipread(File, Offset, Infinity) when is_atom(Infinity) -> ipread(File, Offset, (1 bsl 31) - 1);
 ipread(_, Offset, MaxSize) when is_integer(Offset), is_integer(MaxSize), MaxSize >= 1 bsl 31 -> {error, einval};
-ipread(File, Offset, MaxSize) when is_integer(Offset), is_integer(MaxSize) ->
-    case emmap:pread(File, Offset, 8) of
-        {ok, <<0:32, Pointer:32>>} when MaxSize >= 0 -> {ok, {0, Pointer, eof}};
-        {ok, <<Size:32, Pointer:32>>} when Size =< MaxSize ->
-            case emmap:pread(File, Pointer, Size) of
-                {ok, Bytes} -> {ok, {Size, Pointer, Bytes}};
-                eof -> {ok, {Size, Pointer, eof}};
+ipread(?handle(Resource), Offset, MaxSize) when is_integer(Offset), is_integer(MaxSize) ->
+    %% Copies: of bytes that are lost it is known.
+    case emmap_nif:snapshot(Resource, Offset, 8) of
+        <<0:32, Pointer:32>> when MaxSize >= 0 -> {ok, {0, Pointer, eof}};
+        <<Size:32, Pointer:32>> when Size =< MaxSize ->
+            case emmap_nif:snapshot(Resource, Pointer, Size) of
+                Bytes when is_binary(Bytes); Bytes =:= eof -> {ok, {Size, Pointer, Bytes}};
                 Error -> Error
             end;
-        {ok, _} -> eof;
+        Bytes when is_binary(Bytes) -> eof;
         Other -> Other
     end;
 ipread(_, _, _) -> {error, badarg}.
+
+%% @doc Sends copies of a range; 0 bytes are all, and chunks of 0 bytes are of a size that we choose.
+-spec send(emmap_nif:handle(), port(), non_neg_integer(), non_neg_integer(), integer()) ->
+          {ok, non_neg_integer()} | {error, emmap:reason() | inet:posix()}.
+send(Resource, Socket, Offset, Bytes, ChunkSize) ->
+    send(Resource, Socket, Offset, case Bytes of 0 -> ?MAX_INT64 - Offset; _ -> Bytes end,
+         case ChunkSize of 0 -> 1 bsl 20; _ -> ChunkSize end, 0).
+
+send(_, _, _, 0, _, Sent) -> {ok, Sent};
+send(Resource, Socket, Offset, Rest, ChunkSize, Sent) ->
+    case emmap_nif:snapshot(Resource, Offset, min(Rest, ChunkSize)) of
+        Bytes when is_binary(Bytes) ->
+            Count = byte_size(Bytes),
+            case gen_tcp:send(Socket, Bytes) of
+                ok -> send(Resource, Socket, Offset + Count, Rest - Count, ChunkSize, Sent + Count);
+                Error -> Error
+            end;
+        eof -> {ok, Sent};
+        Error -> Error
+    end.
 
 %% @doc The status of the file behind a handle.
 -spec read_info(emmap_nif:handle(), list()) -> {ok, file:file_info()} | {error, emmap:reason()}.

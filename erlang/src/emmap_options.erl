@@ -15,7 +15,10 @@
 -define(flag(Number), {flag, 1 bsl (Number)}).
 -define(choice(Group, Number), {choice, Group, 1 bsl (Number)}).
 
--record(parsed, {flags = 0, address = 0, mode = 8#600, size = 0, step = 64 bsl 20, chosen = [],
+%% More than any mode: none was given.
+-define(NO_MODE, 8#10000).
+
+-record(parsed, {flags = 0, address = 0, mode = ?NO_MODE, size = 0, step = 64 bsl 20, chosen = [],
                  needed = none}).
 
 -type parsed() :: {Flags :: non_neg_integer(), Address :: non_neg_integer(), Mode :: non_neg_integer(),
@@ -59,6 +62,11 @@ table() ->
       huge_2mb => ?flag(17),
       huge_1gb => ?flag(18),
       nonblock => ?flag(19),
+      append => ?flag(20),
+      exclusive => ?flag(21),
+      dirty => ?flag(22),
+      follow => ?flag(23),
+      unlink => ?flag(24),
       %% For macOS.
       nocache => nothing,
       fixed => {needs, #parsed.address, address},

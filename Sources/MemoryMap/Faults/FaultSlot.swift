@@ -185,7 +185,12 @@ import Synchronization
   private func renew(
     _ from: UInt, _ to: UInt, _ map: (UInt, UInt) -> Int32?, _ announce: (Int, Int) -> Void
   ) -> Int32? {
-    if let error = map(from, to) { return error }
+    if let error = map(from, to) {
+      // Where the file system itself refuses, the system has taken away before what was there.
+      if from < tail.load(ordering: .relaxed) && marked(from, to) == nil { tail.store(from, ordering: .relaxed) }
+      _ = replace(from, to) || replaceAll(mappedBase, mappedBase &+ UInt(mappedLength))
+      return error
+    }
     announce(Int(from &- mappedBase), Int(to &- mappedBase))
     if isWritable.load(ordering: .relaxed) { Replacement.giveBack(from, to) }
     return nil
@@ -195,7 +200,8 @@ import Synchronization
   func forgetDescriptor(end: UInt) {
     withLock {
       descriptor.store(-1, ordering: .relaxed)
-      closedEnd.store(end, ordering: .relaxed)
+      // A handle's older regions end before its bytes do.
+      closedEnd.store(min(end, mappedBase &+ UInt(mappedLength)), ordering: .relaxed)
     }
   }
 
@@ -242,7 +248,10 @@ import Synchronization
       let count = repeated.load(ordering: .relaxed) &+ 1
       repeated.store(count, ordering: .relaxed)
       if count < 8 && replace(from, to) { return true }
-      return Replacement.mapPrivate(page, page &+ pageBytes, isWritable: isWritable.load(ordering: .relaxed))
+      repeat {
+        if Replacement.mapPrivate(page, page &+ pageBytes, isWritable: isWritable.load(ordering: .relaxed)) { return true }
+      } while SpareMappings.giveUp(keeping: 0)
+      return false
     }
     if let from = cutOff(page, pageBytes) {
       tail.store(from, ordering: .relaxed)

@@ -88,7 +88,10 @@ extension File {
         return .done(result)
       }
       tries &+= 1
-      if try unsafe stands(access, region, start, touched, since: seen, tries) && isUndisturbed {
+      guard let stands = try unsafe stands(access, region, start, touched, since: seen, tries, patience) else {
+        return .wouldWait
+      }
+      if stands && isUndisturbed {
         if access.writes { noteChange() }
         return .done(result)
       }
@@ -104,13 +107,13 @@ extension File {
     if !isTimeStale.load(ordering: .relaxed) { isTimeStale.store(true, ordering: .relaxed) }
   }
 
-  /// Tells whether an access stands that something has got in the way of; else it is to be done again. Throws what is
-  /// wrong with the bytes.
+  /// Tells whether an access stands that something has got in the way of; else it is to be done again. Nil if it would
+  /// have to wait before. Throws what is wrong with the bytes.
   @inline(never)
   private func stands(
     _ access: Access, _ region: UnsafeMutablePointer<Region>, _ start: UnsafeMutableRawPointer, _ touched: Int,
-    since seen: Int, _ tries: Int
-  ) throws(Failure) -> Bool {
+    since seen: Int, _ tries: Int, _ patience: Patience
+  ) throws(Failure) -> Bool? {
     let from = unsafe start - region.pointee.base
     // Before the marks: what we have cut off ourselves is no fault. And after them: they may have gone meanwhile.
     for isLast in [false, true] {
@@ -126,9 +129,10 @@ extension File {
       if isLast { break }
       if let fault = unsafe region.pointee.fault(start, touched) {
         // A page that can be read in the ordinary way may still be refused to a mapping, again and again.
-        try unsafe explain(fault, region, isOnlyRead: !access.writes, isLastTry: tries > 3)
+        let isKnown = try unsafe explain(
+          fault, region, isOnlyRead: !access.writes, isLastTry: tries > 3, access.isOnce ? .none : patience)
         if access.isOnce { throw .truncated }
-        return false
+        return isKnown ? false : nil
       }
     }
     return true

@@ -15,15 +15,14 @@ public enum Advice: Sendable {
   /// Once: the pages may be the first to go.
   case noReuse
 
-  /// The values for madvise(2) and posix_fadvise(2). What a private or anonymous mapping holds is nowhere else, so it is
-  /// never dropped.
-  fileprivate func values(keeps: Bool) -> (memory: Int32, file: Int32?) {
+  /// The values for madvise(2) and posix_fadvise(2). What may be nowhere but in the mapping is never dropped.
+  fileprivate func values(isInFile: Bool) -> (memory: Int32, file: Int32?) {
     switch self {
     case .normal: (Int32(MADV_NORMAL), nil)
     case .random: (Int32(MADV_RANDOM), nil)
     case .sequential: (Int32(MADV_SEQUENTIAL), nil)
     case .willNeed: (Int32(MADV_WILLNEED), nil)
-    case .dontNeed: (keeps ? Int32(MADV_DONTNEED) : sys_advise_cold, Int32(POSIX_FADV_DONTNEED))
+    case .dontNeed: (isInFile ? Int32(MADV_DONTNEED) : sys_advise_cold, Int32(POSIX_FADV_DONTNEED))
     case .noReuse: (sys_advise_cold, nil)
     }
   }
@@ -38,8 +37,8 @@ extension File {
     let size = self.size
     guard offset < size else { return }
     let count = count == 0 ? size - offset : min(count, size - offset)
-    let keeps = traits.contains(.shared) && !traits.contains(.anonymous)
-    let values = advice.values(keeps: keeps)
+    let isInFile = traits.contains(.shared) || !traits.contains(.writable)
+    let values = advice.values(isInFile: isInFile && !traits.contains(.anonymous))
     let error = adviseMemory(at: offset, count: count, values.memory, slice: mapping.page.bytes * 4096)
     // EINVAL: an older system does not know the advice, which is then not taken.
     if error != 0 && error != EINVAL { throw .system(error) }

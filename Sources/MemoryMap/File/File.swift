@@ -176,7 +176,7 @@ import Synchronization
 
   /// Whether closing has nothing to write out, to delete or to unmap that could take long.
   private var closesQuickly: Bool {
-    guard traits.isDisjoint(with: [.writable, .debug]), autoUnlink == nil, unsafe region.pointee.capacity <= 1 << 20,
+    guard traits.isDisjoint(with: [.writable, .debug]), autoUnlink == nil, size <= 1 << 20,
       let status = try? status()
     else { return false }
     return status.st_nlink > 0
@@ -196,7 +196,8 @@ import Synchronization
     let capacity = unsafe old.pointee.capacity
     if needed <= capacity { return nil }
     let sizes = try Self.sizes(mapping, for: needed, grows: true)
-    for index in 0..<3 where unsafe old.pointee.extend(to: sizes[index], descriptor: descriptor) { return nil }
+    for index in 0..<3
+    where unsafe old.pointee.extend(to: sizes[index], usable: sizes[2], descriptor: descriptor) { return nil }
     if mapping.isCharged { throw .noMemory }
     // One at an address of the caller's choice stays there, and shows the same pages; the longer one lies elsewhere.
     return try unsafe Self.map(

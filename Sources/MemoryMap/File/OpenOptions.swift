@@ -33,7 +33,7 @@ public struct OpenOptions {
     static let exclusive = Flags(rawValue: 1 << 21)
     static let dirty = Flags(rawValue: 1 << 22)
     static let follow = Flags(rawValue: 1 << 23)
-    static let unlinkAtOnce = Flags(rawValue: 1 << 24)
+    static let unlink = Flags(rawValue: 1 << 24)
   }
 
   let flags: Flags

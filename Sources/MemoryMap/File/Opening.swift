@@ -58,47 +58,47 @@ extension File {
 
   private static func openNamed(_ path: UnsafePointer<CChar>, _ request: Request) throws(Failure) -> File {
     let creates = request.options.flags.contains(.create) && request.options.isWritable
-    var made: stat? = nil
+    let isExclusive = creates && request.options.flags.contains(.exclusive)
+    // As with O_EXCL, whatever it is.
+    var status = stat()
+    if unsafe isExclusive && sys_lstat(path, &status) == 0 { throw .system(EEXIST) }
     var canBeUnnamed = true
     while true {
       do throws(Failure) {
         let descriptor = try unsafe openExisting(path, request.options)
-        if creates && request.options.flags.contains(.exclusive) && !isSame(descriptor, made) {
+        if isExclusive {
           _ = CSystem.close(descriptor)
           throw .system(EEXIST)
         }
-        return try unsafe open(descriptor, path, request, isNew: isSame(descriptor, made))
+        return try unsafe open(descriptor, path, request, .existing)
       } catch .system(ENOENT) where creates {
         // Without `write` a new file could get no size.
       }
-      if unsafe canBeUnnamed && !isDangling(path) {
-        do throws(Failure) {
-          made = try unsafe makeUnnamed(path, request)
-        } catch .system(EEXIST) where !request.options.flags.contains(.exclusive) {
-          // Somebody else has made it meanwhile: open theirs.
-        }
-        // Not all file systems have files without a name.
-        if made == nil { canBeUnnamed = false }
+      let isDangling = unsafe isDangling(path)
+      if canBeUnnamed && !isDangling {
+        if let file = try unsafe openUnnamed(path, request) { return file }
+        canBeUnnamed = false
         continue
       }
-      let flags = O_CREAT | (unsafe isDangling(path) && !request.options.flags.contains(.exclusive) ? 0 : O_EXCL)
-      let descriptor = unsafe sys_open(path, openFlags | O_RDWR | flags, 0o600)
+      let flags = openFlags(request.options) | O_RDWR | O_CREAT | (isDangling && !isExclusive ? 0 : O_EXCL)
+      let descriptor = unsafe sys_open(path, flags, 0o600)
       if descriptor >= 0 {
         do throws(Failure) {
-          try setMode(descriptor, request.options)
-          return try unsafe open(descriptor, path, request, isNew: true)
+          return try unsafe open(descriptor, path, request, .made)
         } catch {
           // Here it is already closed.
           unsafe removeEmpty(path)
           throw error
         }
       }
-      if sys_errno() != EEXIST || request.options.flags.contains(.exclusive) { throw .lastError }
+      if sys_errno() != EEXIST || isExclusive { throw .lastError }
     }
   }
 
   /// Flags of open(2) for all files. O_NONBLOCK: a FIFO or a device answers at once.
-  private static var openFlags: Int32 { O_CLOEXEC | O_NOCTTY | O_NONBLOCK }
+  private static func openFlags(_ options: OpenOptions) -> Int32 {
+    O_CLOEXEC | O_NOCTTY | O_NONBLOCK | (options.flags.contains(.append) ? O_APPEND : 0)
+  }
 
   /// Opens a file that is there. Looks at its kind before: opening a FIFO or a device may do something to others.
   private static func openExisting(
@@ -107,7 +107,7 @@ extension File {
     var status = stat()
     if unsafe sys_stat(path, &status) == 0 { try checkKind(status) }
     let mustWrite = options.isWritable && (options.isShared || options.flags.contains(.truncate))
-    var flags = openFlags | (mustWrite ? O_RDWR : O_RDONLY) | (options.flags.contains(.append) ? O_APPEND : 0)
+    var flags = openFlags(options) | (mustWrite ? O_RDWR : O_RDONLY)
     while true {
       let descriptor = unsafe sys_open(path, flags, 0)
       if descriptor >= 0 { return descriptor }
@@ -127,9 +127,9 @@ extension File {
     if sys_is_socket(status.st_mode) { throw .system(ENXIO) }
   }
 
-  private static func isSame(_ descriptor: Int32, _ other: stat?) -> Bool {
+  private static func isSame(_ descriptor: Int32, _ other: stat) -> Bool {
     var status = stat()
-    guard let other, unsafe sys_fstat(descriptor, &status) == 0 else { return false }
+    guard unsafe sys_fstat(descriptor, &status) == 0 else { return false }
     return status.st_dev == other.st_dev && status.st_ino == other.st_ino
   }
 
@@ -138,9 +138,9 @@ extension File {
     return unsafe CSystem.access(path, F_OK) != 0 && sys_errno() == ENOENT && sys_lstat(path, &status) == 0
   }
 
-  /// Makes a file of the length asked for and gives it the name, if nothing else has that yet. Returns nil if the file
-  /// system cannot do that. Where the mapping is refused there is nothing left.
-  private static func makeUnnamed(_ path: UnsafePointer<CChar>, _ request: Request) throws(Failure) -> stat? {
+  /// Makes a file without a name, and gives it the name when all else is done. Returns nil if the file system cannot do
+  /// that, or something else has the name by then. What is refused leaves nothing.
+  private static func openUnnamed(_ path: UnsafePointer<CChar>, _ request: Request) throws(Failure) -> File? {
     guard unsafe path.pointee != 0 else { throw .system(ENOENT) }
     guard let copy = unsafe strdup(path) else { throw .noMemory }
     defer { unsafe free(copy) }
@@ -148,23 +148,22 @@ extension File {
     // "/name" is in "/", and "name" in ".".
     unsafe (slash.map { unsafe $0 + ($0 == copy ? 1 : 0) } ?? copy + 1).pointee = 0
     if unsafe slash == nil { unsafe copy.pointee = 0x2E }
-    let descriptor = unsafe sys_open_unnamed(copy, openFlags | O_RDWR, 0o600)
+    let descriptor = unsafe sys_open_unnamed(copy, openFlags(request.options) | O_RDWR, 0o600)
     if descriptor < 0 {
       let error = sys_errno()
       if error == EOPNOTSUPP || error == EISDIR || error == EINVAL || error == ENOENT { return nil }
       throw .system(error)
     }
-    defer { _ = CSystem.close(descriptor) }
-    try setMode(descriptor, request.options)
-    let plan = try Plan(descriptor, request)
-    unsafe request.memory.release(try map(plan, request, descriptor))
-    if plan.fileSize > 0 { try extend(descriptor, plan.fileSize) }
-    var status = stat()
-    if unsafe sys_fstat(descriptor, &status) != 0 { throw .lastError }
-    if unsafe sys_link(descriptor, path) == 0 { return status }
-    // Without /proc there is no way to name it.
-    if sys_errno() == ENOENT { return nil }
-    throw .lastError
+    do throws(Failure) {
+      return try unsafe open(descriptor, path, request, .unnamed)
+    } catch {
+      // Without /proc there is no way to name it.
+      if error == .system(ENOENT) { return nil }
+      var status = stat()
+      let isTheirs = unsafe error == .system(EEXIST) && sys_lstat(path, &status) == 0
+      if isTheirs && !request.options.flags.contains(.exclusive) { return nil }
+      throw error
+    }
   }
 
   /// The mode is the one given, whatever the umask. A file system that has no modes is no failure, unless one was given.
@@ -253,8 +252,6 @@ extension File {
       if fileSystem.kind == sys_overlay && isReadOnly { traits.insert(.layered) }
       if !isReadOnly || status.st_uid == geteuid() || sys_may_write(descriptor) { traits.insert(.tellsResidence) }
       self.traits = traits
-      // Appending is to the end of a file that can grow.
-      if options.flags.contains(.append) && !traits.contains(.growable) { throw .invalid }
     }
   }
 
@@ -266,25 +263,41 @@ extension File {
       descriptor, request.memory)
   }
 
+  /// Where a file that is open comes from.
+  private enum Source {
+    /// It was there before.
+    case existing
+    /// It was made just now,
+    case made
+    /// and has no name yet.
+    case unnamed
+  }
+
   /// Maps a file that is open, and takes the descriptor over, or closes it on failure.
   private static func open(
-    _ descriptor: Int32, _ path: UnsafePointer<CChar>, _ request: Request, isNew: Bool
+    _ descriptor: Int32, _ path: UnsafePointer<CChar>, _ request: Request, _ source: Source
   ) throws(Failure) -> File {
     var descriptor = descriptor
     do throws(Failure) {
       let options = request.options
+      if source != .existing { try setMode(descriptor, options) }
       let plan = try Plan(descriptor, request)
       if plan.isToBeCut || plan.isToGrow {
-        let mayWrite = isNew || options.isShared || options.flags.contains(.truncate)
-        if !mayWrite { descriptor = try unsafe reopenWritable(descriptor, path) }
+        let mayWrite = source != .existing || options.isShared || options.flags.contains(.truncate)
+        if !mayWrite { descriptor = try unsafe reopenWritable(descriptor, path, options) }
       }
-      let unlinks = options.flags.isDisjoint(with: [.autoUnlink, .unlinkAtOnce])
       // A device stays, whoever opens it.
-      let autoUnlink = try unsafe unlinks || !plan.isRegular ? nil : AutoUnlink(path, plan.status)
+      let unlinks = !options.flags.isDisjoint(with: [.autoUnlink, .unlink]) && plan.isRegular
+      var autoUnlink = try unsafe unlinks && source != .unnamed ? AutoUnlink(path, plan.status) : nil
       do throws(Failure) {
         let region = try unsafe map(plan, request, descriptor)
         do throws(Failure) {
           try setSize(descriptor, plan)
+          if source == .unnamed {
+            if unsafe sys_link(descriptor, path) != 0 { throw .lastError }
+            try unsafe takeName(descriptor, path, region, options)
+            if unlinks { autoUnlink = try unsafe AutoUnlink(path, plan.status) }
+          }
         } catch {
           unsafe request.memory.release(region)
           throw error
@@ -294,7 +307,7 @@ extension File {
         return unsafe File(
           Opened(
             traits: plan.traits, descriptor: descriptor, mapping: plan.mapping, length: plan.length, slack: plan.slack,
-            window: plan.reachesEnd ? nil : plan.length, maximumStep: options.maximumStep, isNew: isNew,
+            window: plan.reachesEnd ? nil : plan.length, maximumStep: options.maximumStep, isNew: source != .existing,
             autoUnlink: isKept ? autoUnlink : nil, memory: request.memory), region)
       } catch {
         autoUnlink?.forget()
@@ -303,6 +316,21 @@ extension File {
     } catch {
       _ = CSystem.close(descriptor)
       throw error
+    }
+  }
+
+  /// Has descriptor and mapping of a new file know its name: they were made when it had none, and tell that to whoever
+  /// asks (/proc, and so `sync`, which looks for the directory). If it is another file's by now they stay as they are.
+  private static func takeName(
+    _ descriptor: Int32, _ path: UnsafePointer<CChar>, _ region: UnsafeMutablePointer<Region>, _ options: OpenOptions
+  ) throws(Failure) {
+    var status = stat()
+    let other = unsafe sys_open(path, openFlags(options) | O_RDWR, 0)
+    guard other >= 0 else { return }
+    defer { _ = CSystem.close(other) }
+    if unsafe sys_fstat(descriptor, &status) == 0 && isSame(other, status) && sys_replace(other, descriptor) >= 0 {
+      // Nobody has seen a byte of it yet.
+      try unsafe region.pointee.heal(descriptor: descriptor, all: true) { _, _ in }
     }
   }
 
@@ -318,9 +346,9 @@ extension File {
 
   /// Opens the file of a descriptor that can only be read for writing, too, and closes that one.
   private static func reopenWritable(
-    _ descriptor: Int32, _ path: UnsafePointer<CChar>
+    _ descriptor: Int32, _ path: UnsafePointer<CChar>, _ options: OpenOptions
   ) throws(Failure) -> Int32 {
-    let other = unsafe sys_open(path, openFlags | O_RDWR, 0)
+    let other = unsafe sys_open(path, openFlags(options) | O_RDWR, 0)
     if other < 0 { throw .lastError }
     var status = stat()
     guard unsafe sys_fstat(descriptor, &status) == 0, isSame(other, status) else {

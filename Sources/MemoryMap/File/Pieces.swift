@@ -1,4 +1,5 @@
 import CSystem
+import Synchronization
 
 // The bytes to write, as the caller gives them.
 
@@ -54,6 +55,8 @@ extension File {
       let piece = unsafe pieces[index]
       guard let source = unsafe piece.iov_base else { continue }
       unsafe sys_copy(buffer + done, source, piece.iov_len)
+      // Acquiring: the mark is looked for after the copy.
+      atomicMemoryFence(ordering: .acquiring)
       let (from, to) = unsafe (UInt(bitPattern: source), UInt(bitPattern: source) &+ UInt(piece.iov_len))
       if let fault = unsafe FaultTable.withSlot(holding: from, { unsafe $0.pointee.fault(from: from, to: to) }) ?? nil {
         guard case .hole(_, let isFull) = fault else { throw .truncated }

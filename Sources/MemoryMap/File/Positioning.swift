@@ -89,10 +89,12 @@ extension File {
         switch outcome {
         case .done(true): return true
         case .done(false): continue
-        case .wouldWait: return false
-        case .outside: break
+        case .outside where patience != .none || !traits.contains(.growable): break
+        case .wouldWait, .outside:
+          // What was claimed before somebody got in the way is given back: the call claims its place anew.
+          if isClaimed { _ = movePosition(from: end, to: start) }
+          return false
         }
-        if patience == .none && traits.contains(.growable) { return false }
         if !isClaimed { isClaimed = movePosition(from: start, to: end) }
         guard isClaimed else { continue }
         var landed = 0

@@ -4,10 +4,12 @@ import Synchronization
 extension File {
   /// Finds out what is wrong with bytes that do not reach the file, and throws it. Returns if nothing is wrong any more:
   /// a page that was refused when it was written to may well be read, and one that was refused before may be had now.
+  /// False if it has to be mapped afresh once somebody else is done with changing the mapping.
   @inline(never)
   func explain(
-    _ fault: FaultSlot.Fault, _ region: UnsafeMutablePointer<Region>, isOnlyRead: Bool, isLastTry: Bool
-  ) throws(Failure) {
+    _ fault: FaultSlot.Fault, _ region: UnsafeMutablePointer<Region>, isOnlyRead: Bool, isLastTry: Bool,
+    _ patience: Patience
+  ) throws(Failure) -> Bool {
     SpareMappings.keep()
     // No page could be had; there is nobody to ask why.
     if traits.contains(.anonymous) { throw .noMemory }
@@ -16,15 +18,20 @@ extension File {
     let (failure, isThere) = try descriptor.withDescriptor { (number) throws(Failure) in
       try refusal(number, fileOffset, isFull: isFull, isOnlyRead: isOnlyRead)
     }
-    // The file has the page, so reading it goes on.
-    if (isThere || failure == nil) && structure.tryLock() {
-      defer { structure.unlock() }
-      if isClosed { return }
-      let isMapped = try descriptor.withDescriptor { (number) throws(Failure) in
-        unsafe region.pointee.heal(hole: address, descriptor: number) { losses.add($0, $1) }
-      }
-      if isMapped && failure == nil && !isLastTry { return }
+    // What there is no room for stays marked, until `remap`. Else the page can be read, so reading it goes on.
+    if !isThere && (isFull || failure == .system(ENOSPC) || failure == .system(EDQUOT)) {
+      throw failure ?? .system(ENOSPC)
     }
+    guard structure.lock(failure == nil ? patience : .none) else {
+      if let failure { throw failure }
+      return false
+    }
+    defer { structure.unlock() }
+    if isClosed { throw .closed }
+    let isMapped = try descriptor.withDescriptor { (number) throws(Failure) in
+      unsafe region.pointee.heal(hole: address, descriptor: number) { losses.add($0, $1) }
+    }
+    if isMapped && failure == nil && !isLastTry { return true }
     throw failure ?? .system(isFull ? ENOSPC : EIO)
   }
 

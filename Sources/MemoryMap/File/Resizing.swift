@@ -39,11 +39,11 @@ extension File {
     guard new <= Int.max - mapping.fileOffset - slack else { throw .system(EFBIG) }
     let fileSize = try isExact ? end() : new
     if new < old || new < fileSize { return try shrink(from: old, to: new) ? new : nil }
-    if new == old { return new }
     var result = new
     try grow(to: new) { (number, length) throws(Failure) in
-      // Also what others have made longer meanwhile becomes no shorter.
-      if new > length { try Self.extend(number, mapping.fileOffset + slack + new) }
+      // What others have made longer meanwhile becomes no shorter.
+      let end = mapping.fileOffset + slack + new
+      if try fileLength(number) < end { try Self.extend(number, end) }
       result = max(new, length, try fileLength(number) - mapping.fileOffset - slack)
       return (result, nil)
     }

@@ -55,7 +55,7 @@ extension File {
       unsafe msync(UnsafeMutableRawPointer(bitPattern: first), bytes, Int32(MS_SYNC))
     }
     if let fault = unsafe region.pointee.fault(start, count), traits.contains(.shared) {
-      try unsafe explain(fault, region, isOnlyRead: true, isLastTry: false)
+      _ = try unsafe explain(fault, region, isOnlyRead: true, isLastTry: false, .none)
     }
   }
 

@@ -80,11 +80,14 @@ extension File {
   /// Writes the pieces to the end of the file, whole, whoever else appends, as write(2) with O_APPEND. Returns the
   /// position behind them; nil if the call would have to wait.
   func append(_ pieces: UnsafeBufferPointer<iovec>, _ patience: Patience) throws(Failure) -> Int? {
+    guard traits.contains(.growable) else { throw .system(ENOSPC) }
     if patience == .none { return nil }
     guard let count = unsafe Self.total(pieces), count <= Self.maximumAppend else { throw .system(EFBIG) }
     return try unsafe Self.withFewPieces(pieces) { (pieces) throws(Failure) -> Int? in
       var behind = 0
-      try grow(to: try end() + count) { (number, _) throws(Failure) in
+      let (wanted, overflow) = try end().addingReportingOverflow(count)
+      if overflow { throw .system(EFBIG) }
+      try grow(to: wanted) { (number, _) throws(Failure) in
         var done = 0
         repeat { done = unsafe writev(number, pieces.baseAddress, Int32(pieces.count)) } while done < 0 && sys_errno() == EINTR
         if done < 0 { throw .lastError }
@@ -117,7 +120,7 @@ extension File {
         let overlaps = offset < length && traits.contains(.locked)
         if overlaps { data.lock() }
         defer { if overlaps { data.unlock() } }
-        if traits.contains(.keepsTail) { clearTail(length, descriptor: number) }
+        if traits.contains(.keepsTail) { try clearTail(descriptor: number) }
         let (reached, failure) = try extend(number, length)
         // A call that began before the file was last cut may have touched what is now inside again.
         try heal(descriptor: number)
@@ -142,20 +145,20 @@ extension File {
   }
 
   /// Where the file system keeps what was stored behind the end of the file, within its last page: growth is to show
-  /// zeroes. Word by word, and only where the word still is what was found there: others may be appending.
-  private func clearTail(_ length: Int, descriptor: Int32) {
-    let end = mapping.fileOffset + slack + length
-    let pageEnd = mapping.page.roundUp(end) ?? end
-    // SAFETY: the last page of the handle's bytes is mapped as a whole.
-    let first = unsafe address(region, length)
-    var count = 0
-    let isEmpty = (0..<pageEnd - end).allSatisfy { unsafe first.load(fromByteOffset: $0, as: UInt8.self) == 0 }
-    guard !isEmpty, (try? fileLength(descriptor)) == end else { return }
-    while count < pageEnd - end {
-      let byte = unsafe (first + count).assumingMemoryBound(to: Atomic<UInt8>.self)
+  /// zeroes. Byte by byte, and only where it still is what was found there: others may be appending.
+  private func clearTail(descriptor: Int32) throws(Failure) {
+    let end = try fileLength(descriptor)
+    let distance = end - mapping.fileOffset
+    // Nobody has stored anything behind the end where nobody has cut the file.
+    if distance - slack == size && losses.version.load(ordering: .relaxed) == 0 { return }
+    let region = unsafe self.region
+    guard distance >= 0, let pageEnd = mapping.page.roundUp(end), unsafe pageEnd - end <= region.pointee.capacity - distance
+    else { return }
+    for offset in 0..<pageEnd - end {
+      // SAFETY: the page that has the end is mapped as a whole, if any of it is.
+      let byte = unsafe (region.pointee.base + distance + offset).assumingMemoryBound(to: Atomic<UInt8>.self)
       let found = unsafe byte.pointee.load(ordering: .relaxed)
       if found != 0 { _ = unsafe byte.pointee.compareExchange(expected: found, desired: 0, ordering: .relaxed) }
-      count += 1
     }
   }
 

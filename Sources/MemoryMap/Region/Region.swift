@@ -95,9 +95,11 @@ import Synchronization
     let flags = sys_map_private | sys_map_anonymous | sys_map_noreserve
     if mapping.address != 0 {
       let wanted = mapping.address &- UInt(guarded)
-      let result = sys_mmap(wanted, size + guarded, PROT_READ, flags | sys_map_fixed_noreplace, -1, 0)
+      let (total, overflow) = size.addingReportingOverflow(guarded)
+      if overflow { return -Int(ENOMEM) }
+      let result = sys_mmap(wanted, total, PROT_READ, flags | sys_map_fixed_noreplace, -1, 0)
       if result > 0 && UInt(bitPattern: result) != wanted {
-        unsafe munmap(UnsafeMutableRawPointer(bitPattern: result), size + guarded)
+        unsafe munmap(UnsafeMutableRawPointer(bitPattern: result), total)
         return -Int(EEXIST)
       }
       return result < 0 ? result : result + guarded
@@ -119,16 +121,18 @@ import Synchronization
 
   deinit { unsafe Reaper.later(.region(slot)) }
 
-  /// Has the region go on behind its present end, up to `size` bytes, a multiple of the page size. False if the system
-  /// refuses, or other memory lies there.
-  func extend(to size: Int, descriptor: Int32) -> Bool {
+  /// Has the region go on behind its present end, up to `size` bytes of which `needed` are to be used, both multiples of
+  /// the page size. False if the system refuses, or other memory lies there.
+  func extend(to size: Int, usable needed: Int, descriptor: Int32) -> Bool {
     let (old, start) = (capacity, unsafe UInt(bitPattern: base))
     let reach = unsafe slot.pointee.mappedLength
-    if size > reach {
+    let wanted = mapping.isCharged ? needed : size
+    if wanted > reach {
       let flags = mapping.flags | sys_map_fixed_noreplace
       let end = start &+ UInt(reach)
+      let protection = mapping.isCharged ? PROT_READ : mapping.protection
       let result = mapping.map(
-        size - reach, at: end, distance: reach, protection: mapping.protection, flags: flags, descriptor)
+        size - reach, at: end, distance: reach, protection: protection, flags: flags, descriptor)
       if result <= 0 { return false }
       if UInt(bitPattern: result) != end {
         unsafe munmap(UnsafeMutableRawPointer(bitPattern: result), size - reach)
@@ -136,12 +140,12 @@ import Synchronization
       }
       unsafe slot.pointee.extend(to: size)
     }
-    if mapping.isCharged && reach > old {
+    if mapping.isCharged {
       // SAFETY: the range is part of the region.
-      guard unsafe mprotect(base + old, min(reach, size) - old, mapping.protection) == 0 else { return false }
+      guard unsafe mprotect(base + old, needed - old, mapping.protection) == 0 else { return false }
     }
     // Releasing: who sees the capacity finds it mapped.
-    usable.store(size, ordering: .releasing)
+    usable.store(wanted, ordering: .releasing)
     return true
   }
 
@@ -177,7 +181,16 @@ import Synchronization
     unsafe slot.pointee.heal(hole: hole, { mapAfresh($0, $1, descriptor) }, announce)
   }
 
+  /// Maps a range afresh; returns the errno if that is refused. It is tried elsewhere before: a file system that refuses
+  /// (one that was shut down after an error) does so after the system has taken away what was there.
   private func mapAfresh(_ from: UInt, _ to: UInt, _ descriptor: Int32) -> Int32? {
+    let length = Int(to &- from)
+    let distance = Int(from &- (unsafe UInt(bitPattern: base)))
+    let trial = mapping.anywhere.map(
+      length, at: 0, distance: distance, protection: mapping.isCharged ? PROT_READ : mapping.protection,
+      flags: mapping.anywhere.flags, descriptor)
+    if trial < 0 { return Int32(truncatingIfNeeded: -trial) }
+    unsafe munmap(UnsafeMutableRawPointer(bitPattern: trial), length)
     let flags = (mapping.flags | sys_map_fixed) & ~sys_map_fixed_noreplace
     let start = unsafe UInt(bitPattern: base)
     let end = mapping.isCharged ? min(to, max(from, start &+ UInt(capacity))) : to
