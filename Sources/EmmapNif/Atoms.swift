@@ -8,7 +8,7 @@ struct Atoms {
   var normal, random, sequential, willNeed, dontNeed, noReuse: Term
   var closed, truncated, fixedSize, tooShort, notSupported: Term
   var misaligned, outOfRange, readOnly: Term
-  var double: Term
+  var double, locked: Term
 
   init(_ env: Environment) {
     ok = env.atom("ok")
@@ -40,5 +40,6 @@ struct Atoms {
     outOfRange = env.atom("out_of_range")
     readOnly = env.atom("read_only")
     double = env.atom("double")
+    locked = env.atom("locked")
   }
 }

@@ -11,12 +11,14 @@ let functionTable: [NifRow] = [
   row(Remap.self, 1, .dirtyIO),
   row(Allocate.self, 3, .dirtyIO),
   row(NextData.self, 2, .dirtyIO),
+  row(TryLock.self, 1, .dirtyIO),
   row(DataSync.self, 1, .dirtyIO),
   row(Sync.self, 1, .dirtyIO),
   row(SyncRange.self, 3, .dirtyIO),
   row(Flush.self, 1, .dirtyIO),
   row(Advise.self, 4, .dirtyIO),
   row(PWriteVector.self, 3, .dirtyIO),
+  row(WriteVector.self, 2, .dirtyIO),
   // Copies the name, however long it is.
   row(Info.self, 1, .dirtyIO),
   // Copies: here while small and in memory.

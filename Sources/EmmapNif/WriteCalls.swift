@@ -26,13 +26,22 @@ extension Call {
     return true
   }
 
-  /// The pieces to write: one binary, or a list of them.
+  /// The bytes of a binary, or of iodata, which is copied.
+  @inline(__always)
+  fileprivate func data(_ index: Int) throws(Failure) -> UnsafeRawBufferPointer {
+    if let bytes = unsafe env.bytes(self[index]) { return unsafe bytes }
+    guard let bytes = unsafe env.flattened(self[index]) else { throw .badArgument }
+    if File.mayHaveLost {
+      // The VM has made the copy.
+      try unsafe env.forEachBinary(in: self[index]) { (bytes) throws(Failure) in try unsafe File.checkNotLost(bytes) }
+    }
+    return unsafe bytes
+  }
+
+  /// The pieces to write: a list of binaries.
   fileprivate func pieces(
     _ index: Int, _ body: (UnsafeBufferPointer<iovec>) throws(Failure) -> Bool
   ) throws(Failure) -> Bool {
-    if let bytes = unsafe env.bytes(self[index]) {
-      return try unsafe File.withPiece(bytes, body)
-    }
     guard let vector = unsafe env.vector(self[index]) else { throw .badArgument }
     // SAFETY: SysIOVec is struct iovec under the VM's own name.
     let start = unsafe UnsafeRawPointer(vector.baseAddress)?.assumingMemoryBound(to: iovec.self)
@@ -40,7 +49,7 @@ extension Call {
   }
 }
 
-/// `pwrite(Handle, Offset, Binary)`
+/// `pwrite(Handle, Offset, Data)`: iodata of up to 1 MiB, or a binary.
 enum PWrite: NifCall {
   static var name: StaticString { "pwrite" }
   static var blocking: NifFunction { { unsafe perform(PWrite.self, $0, $1, $2, mayBlock: true) } }
@@ -49,16 +58,16 @@ enum PWrite: NifCall {
   static func run(_ call: Call, _ patience: Patience) throws(Failure) -> Term? {
     guard let handle = try unsafe call.handle(patience) else { return nil }
     let offset = try call.offset(1)
-    let bytes = try unsafe call.bytes(2)
+    let bytes = try unsafe call.data(2)
     if unsafe bytes.count <= quickCount && handle.pointee.file.writeAtOnce(bytes, at: offset) { return call.atoms.ok }
-    return try unsafe carefully(call, handle, offset, patience)
+    return try unsafe carefully(call, handle, offset, bytes, patience)
   }
 
   @inline(never)
   private static func carefully(
-    _ call: Call, _ handle: UnsafeMutablePointer<Handle>, _ offset: Int, _ patience: Patience
+    _ call: Call, _ handle: UnsafeMutablePointer<Handle>, _ offset: Int, _ bytes: UnsafeRawBufferPointer,
+    _ patience: Patience
   ) throws(Failure) -> Term? {
-    let bytes = try unsafe call.bytes(2)
     guard unsafe call.mayWrite(handle, at: offset, count: bytes.count, patience) else { return nil }
     let isDone = try unsafe File.withPiece(bytes) { (pieces) throws(Failure) in
       try unsafe handle.pointee.file.write(pieces, at: offset, patience)
@@ -82,19 +91,30 @@ enum PWriteVector: NifCall {
   }
 }
 
-/// `write(Handle, Binary | [Binary])`
+/// `write(Handle, Data)`: as `pwrite`, at the position.
 enum Write: NifCall {
   static var name: StaticString { "write" }
   static var blocking: NifFunction { { unsafe perform(Write.self, $0, $1, $2, mayBlock: true) } }
 
   static func run(_ call: Call, _ patience: Patience) throws(Failure) -> Term? {
     guard let handle = try unsafe call.handle(patience) else { return nil }
-    if patience == .none {
-      let start = unsafe handle.pointee.file.currentPosition
-      guard let bytes = unsafe call.env.bytes(call[1]),
-        unsafe call.mayWrite(handle, at: start, count: bytes.count, patience)
-      else { return nil }
+    let bytes = try unsafe call.data(1)
+    let start = unsafe handle.pointee.file.currentPosition
+    guard unsafe call.mayWrite(handle, at: start, count: bytes.count, patience) else { return nil }
+    let isDone = try unsafe File.withPiece(bytes) { (pieces) throws(Failure) in
+      try unsafe handle.pointee.file.write(pieces, patience)
     }
+    return isDone ? call.atoms.ok : nil
+  }
+}
+
+/// `writev(Handle, [Binary])`: as `pwritev`, at the position.
+enum WriteVector: NifCall {
+  static var name: StaticString { "writev" }
+  static var blocking: NifFunction { { unsafe perform(WriteVector.self, $0, $1, $2, mayBlock: true) } }
+
+  static func run(_ call: Call, _ patience: Patience) throws(Failure) -> Term? {
+    let handle = try unsafe call.handle()
     let isDone = try unsafe call.pieces(1) { (pieces) throws(Failure) in
       try unsafe handle.pointee.file.write(pieces, patience)
     }

@@ -39,6 +39,29 @@ extension Environment {
     return unsafe UnsafeBufferPointer(start: vector.pointee.iov, count: Int(vector.pointee.iovcnt))
   }
 
+  /// The bytes of iodata, copied, for as long as the call lasts; nil if it is none, or memory is out.
+  public func flattened(_ term: Term) -> UnsafeRawBufferPointer? {
+    var binary = unsafe ErlNifBinary()
+    guard unsafe enif_inspect_iolist_as_binary(raw, term.raw, &binary) != 0 else { return nil }
+    return unsafe UnsafeRawBufferPointer(start: binary.data, count: binary.size)
+  }
+
+  /// Calls `body` with the bytes of each binary in iodata, however deep it is.
+  public func forEachBinary<E: Error>(
+    in term: Term, _ body: (UnsafeRawBufferPointer) throws(E) -> Void
+  ) throws(E) {
+    var rest = [term]
+    while let next = rest.popLast() {
+      var (head, tail): (ERL_NIF_TERM, ERL_NIF_TERM) = (0, 0)
+      if let bytes = unsafe bytes(next) {
+        try unsafe body(bytes)
+      } else if unsafe enif_get_list_cell(raw, next.raw, &head, &tail) != 0 {
+        rest.append(Term(tail))
+        rest.append(Term(head))
+      }
+    }
+  }
+
   /// The bytes of a binary, for as long as the call lasts.
   @inline(__always)
   public func bytes(_ term: Term) -> UnsafeRawBufferPointer? {

@@ -224,6 +224,17 @@ import Testing
     #expect((0..<4).map(pages.isZero) == [false, true, false, false])
   }
 
+  @Test func after_a_close_a_lost_page_takes_others_along_only_if_the_last_is_lost() throws {
+    // The handle's bytes may end behind those of an older region.
+    for end in [4, 9] {
+      let pages = try Pages(4)
+      unsafe pages.slot.pointee.forgetDescriptor(end: pages.address(end))
+      #expect(pages.fault(at: pages.address(1)))
+      #expect((0..<4).map(pages.kind) == [nil, .hole, nil, nil])
+      #expect((0..<4).map(pages.isZero) == [false, true, false, false])
+    }
+  }
+
   @Test func past_the_end_of_the_file_all_that_follows_is_lost_at_once() throws {
     let directory = try TemporaryDirectory()
     let path = try directory.file("file", pattern(2 * pageBytes + 1))
@@ -271,6 +282,22 @@ import Testing
       }
       #expect(bad.count == 0)
       #expect((0..<64).allSatisfy(box.pages.isZero))
+    }
+  }
+
+  @Test func a_slot_that_is_used_again_remembers_nothing() throws {
+    for _ in 0..<20 {
+      let old = try Pages(4)
+      unsafe old.slot.pointee.forgetDescriptor(end: old.address(4))
+      #expect(old.fault(at: old.address(2)))
+      unsafe old.slot.pointee.deactivate()
+      let mapping = Mapping(
+        protection: PROT_READ, flags: sys_map_shared, fileOffset: 0, address: 0, page: .system, deviceBytes: nil)
+      _ = unsafe munmap(UnsafeMutableRawPointer(bitPattern: old.address(3)), pageBytes)
+      unsafe old.slot.pointee.activate(mapping, base: old.base, length: 3 * pageBytes, guardBytes: 0, descriptor: -1)
+      #expect(unsafe old.slot.pointee.faultSpan == nil)
+      #expect(old.fault(at: old.address(1)))
+      #expect((0..<3).map(old.kind) == [nil, .hole, nil])
     }
   }
 

@@ -5,16 +5,24 @@ import Synchronization
 @testable import MemoryMap
 
 /// Where regions live in tests: memory from malloc, behind a count of owners, as the VM's resources are.
-final class Regions: Sendable {
+// @unchecked: what is done meanwhile is set before the file is opened.
+final class Regions: @unchecked Sendable {
   /// How many regions there are.
   let live = Atomic<Int>(0)
+  /// Set where there is no memory for another one.
+  let isExhausted = Flag()
+  /// Done when a region has been mapped, and before anything else.
+  var whenAllocated: () -> Void = {}
 
   private static var headerBytes: Int { 64 }
 
   var memory: RegionMemory {
     unsafe RegionMemory(
       allocate: {
-        guard let block = unsafe malloc(Self.headerBytes + MemoryLayout<Region>.size) else { return nil }
+        self.whenAllocated()
+        guard !self.isExhausted.isSet, let block = unsafe malloc(Self.headerBytes + MemoryLayout<Region>.size) else {
+          return nil
+        }
         unsafe block.assumingMemoryBound(to: Atomic<Int>.self).initialize(to: Atomic(1))
         self.live.wrappingAdd(1, ordering: .relaxed)
         return unsafe (block + Self.headerBytes).assumingMemoryBound(to: Region.self)
@@ -244,6 +252,13 @@ func pattern(_ count: Int) -> [UInt8] {
 private let patternBlock: [UInt8] = (0..<(16 * 4096 + 251)).map { UInt8(truncatingIfNeeded: $0 &* 31 &+ $0 >> 12 &+ 1) }
 
 let pageBytes = PageSize.system.bytes
+
+/// An address that nothing is near to; the thread sanitizer has others free.
+#if THREAD_SANITIZER
+  let freeAddress = 0x7B80_0000_0000
+#else
+  let freeAddress = 0x5300_0000_0000
+#endif
 
 /// Runs the bodies on threads of their own, all at once, and waits for all of them.
 func inParallel(_ bodies: [@Sendable () -> Void]) {

@@ -81,7 +81,8 @@ immutable(Dir) ->
          ok = emmap:close(File)
      end || Options <- [[], [nolock]]].
 
-%% A hole needs a block of its own, which is asked for at the first store.
+%% A hole needs a block of its own, which is asked for at the first store. Such a file system maps nothing afresh, so the
+%% page that was refused cannot be read any more either; all others can.
 writing_a_file_system_that_went_read_only_is_erofs(Config) ->
     on(Config, ext4,
        fun(Dir) ->
@@ -91,7 +92,12 @@ writing_a_file_system_that_went_read_only_is_erofs(Config) ->
                {ok, File} = emmap:open(Name, [write, shared]),
                ok = emmap:sync(File),
                _ = run(["mount -o remount,abort '", Dir, "'"]),
-               refused(File, 2 * ?PAGE, [erofs, eio]),
+               {error, Reason} = emmap:pwrite(File, 2 * ?PAGE, <<"lost">>),
+               {Reason, true} = {Reason, lists:member(Reason, [erofs, eio])},
+               {error, Reason} = emmap:pread(File, 2 * ?PAGE, 4),
+               {error, Reason} = emmap:remap(File),
+               {ok, <<"aaaa">>} = emmap:pread(File, 0, 4),
+               {ok, <<0:32>>} = emmap:pread(File, 3 * ?PAGE, 4),
                ok = emmap:close(File)
        end, #{flags => ",nodelalloc"}).
 
@@ -253,7 +259,6 @@ a_device_is_as_long_as_it_is(Config) ->
               ok = emmap:close(Window),
               {ok, Raw} = file:open(Image, [raw, read, binary]),
               {ok, <<"on the device">>} = file:pread(Raw, ?MIB + 10, 13),
-              {error, too_short} = emmap:open(Device, 0, 8 * ?MIB, [read]),
               {error, too_short} = emmap:open(Device, 5 * ?MIB, 0, [read])
       end).
 

@@ -86,8 +86,7 @@
 %% <dt>`lock'</dt><dd>A read never sees half of a write that was made through the same handle. The default.</dd>
 %% <dt>`nolock'</dt><dd>Reads and writes through the same handle may interleave. Just as safe for the VM.</dd>
 %% <dt>`fixed_size'</dt><dd>Once the file is open, never make it longer or shorter.</dd>
-%% <dt>`{max_inc_size, N}'</dt><dd>The step in bytes past which {@link resize/1} and the room that is kept for growth
-%% stop doubling. Default: 64 MiB.</dd>
+%% <dt>`{max_inc_size, N}'</dt><dd>The step in bytes past which {@link resize/1} stops doubling. Default: 64 MiB.</dd>
 %% <dt>`auto_unlink'</dt><dd>Delete the file when it is closed, or when the handle is collected; of a symbolic link, the
 %% file that it led to when it was opened. Not when the VM ends before, by `halt/0' or otherwise: then take `unlink'.
 %% With `anon' nothing is deleted.</dd>
@@ -239,9 +238,10 @@ pread(_, _) -> {error, badarg}.
 -spec write(File :: mmap_file(), Bytes :: iodata()) -> ok | {error, reason()}.
 write(?handle(Resource), Bytes) when is_binary(Bytes) -> emmap_nif:write(Resource, Bytes);
 write(?handle(Resource), Data) ->
-    case emmap_file:pieces(Data) of
-        badarg -> {error, badarg};
-        Pieces -> emmap_nif:write(Resource, Pieces)
+    case emmap_file:is_small(Data) of
+        true -> emmap_nif:write(Resource, Data);
+        false -> emmap_nif:writev(Resource, erlang:iolist_to_iovec(Data));
+        badarg -> {error, badarg}
     end;
 write(_, _) -> {error, badarg}.
 
@@ -250,10 +250,10 @@ write(_, _) -> {error, badarg}.
 -spec pwrite(File :: mmap_file(), Offset :: non_neg_integer(), Bytes :: iodata()) -> ok | {error, reason()}.
 pwrite(?handle(Resource), Offset, Bytes) when is_binary(Bytes) -> emmap_nif:pwrite(Resource, Offset, Bytes);
 pwrite(?handle(Resource), Offset, Data) ->
-    case emmap_file:pieces(Data) of
-        badarg -> {error, badarg};
-        Bytes when is_binary(Bytes) -> emmap_nif:pwrite(Resource, Offset, Bytes);
-        Pieces -> emmap_nif:pwritev(Resource, Offset, Pieces)
+    case emmap_file:is_small(Data) of
+        true -> emmap_nif:pwrite(Resource, Offset, Data);
+        false -> emmap_nif:pwritev(Resource, Offset, erlang:iolist_to_iovec(Data));
+        badarg -> {error, badarg}
     end;
 pwrite(_, _, _) -> {error, badarg}.
 
@@ -302,9 +302,9 @@ read_handle_info(_, _) -> {error, badarg}.
 %% connection.
 -spec sendfile(File :: mmap_file(), term(), term(), term(), term(), term(), term(), term()) ->
           {ok, non_neg_integer()} | {error, reason() | inet:posix() | enotsup}.
-sendfile(?handle(Resource), Socket, Offset, Bytes, ChunkSize, [], [], _)
+sendfile(?handle(_) = File, Socket, Offset, Bytes, ChunkSize, [], [], _)
   when is_port(Socket), ?is_natural(Offset), ?is_natural(Bytes), is_integer(ChunkSize) ->
-    emmap_file:send(Resource, Socket, Offset, Bytes, ChunkSize);
+    emmap_file:send(File, Socket, Offset, Bytes, ChunkSize);
 sendfile(File, _, _, _, _, _, _, _) ->
     case position(File, cur) of
         {ok, _} -> {error, enotsup};

@@ -6,6 +6,9 @@
 %% A file that holds anything else is refused and left untouched. A new file is all zeroes, and is made one of counters
 %% by setting N and then the magic, both by compare-and-exchange: two that open it at once agree, and a crash in between
 %% leaves a file that is still taken for a new one.
+%%
+%% Whoever makes one holds the file's advisory lock, from the first look to the end. So who finds no room can take back
+%% what it has made: nobody has counted in it yet, and who waits for the lock opens the file anew when it has changed.
 -module(emmap_counters).
 
 -export([open/2]).
@@ -21,26 +24,33 @@
         | {error, emmap:reason() | bad_magic | {wrong_length, non_neg_integer()} | {wrong_count, non_neg_integer()}
                 | {argument, 1 | 2, atom()}}.
 open(Name, Count) when is_integer(Count), Count >= 0, Count =< ?MAX_COUNT ->
+    try open_once(Name, Count) of
+        changed -> open(Name, Count);
+        Result -> Result
+    catch
+        error:badarg -> {error, {argument, 1, not_a_name}}
+    end;
+open(_, _) -> {error, {argument, 2, not_a_count}}.
+
+open_once(Name, Count) ->
     Options = [read, write, shared, fixed_size]
         ++ case Count of
                0 -> [];
                _ -> [create, {size, ?COUNTER(Count)}]
            end,
     Before = before(Name),
-    try emmap:open(Name, Options) of
+    case emmap:open(Name, Options) of
         {ok, File} ->
             try check(File, Count) of
                 {ok, Found} -> {ok, File, Found};
-                {error, Reason} -> close(File, leave(Name, File, Before, Reason))
+                new -> make(Name, File, Count, Before);
+                {error, _} = Error -> close(File, Error)
             catch
-                error:Reason when is_atom(Reason) -> close(File, leave(Name, File, Before, Reason))
+                error:Reason when is_atom(Reason) -> close(File, {error, Reason})
             end;
-        {error, Short} when Short =:= too_short; Short =:= einval, Count =:= 0 -> too_short(Name);
+        {error, too_short} -> too_short(Name);
         {error, _} = Error -> Error
-    catch
-        error:badarg -> {error, {argument, 1, not_a_name}}
-    end;
-open(_, _) -> {error, {argument, 2, not_a_count}}.
+    end.
 
 %% What is there before anything is done. The guard: `file' would ask a process that is named here, and wait for its
 %% answer.
@@ -52,17 +62,47 @@ before(Name) when is_list(Name); is_binary(Name); is_atom(Name) ->
     end;
 before(_) -> other.
 
-%% Counters that the system did not let us make leave nothing behind, and no room taken, unless somebody else has made
-%% the file one of counters meanwhile.
-leave(Name, File, Before, Reason) when is_atom(Reason), Reason =/= bad_magic ->
-    _ = case emmap:pread(File, 0, 8) of
-            {ok, <<?MAGIC>>} -> ok;
-            _ when Before =:= nothing -> file:delete(Name, [raw]);
-            _ when Before =:= empty -> empty(Name);
+make(Name, File, Count, Before) ->
+    try
+        lock(File),
+        case is_as_opened(File, ?COUNTER(Count)) andalso check(File, Count) of
+            false -> close(File, changed);
+            new ->
+                case initialise(File, Count) of
+                    {ok, Found} -> {ok, File, Found};
+                    Error -> take_back(Name, File, Before, Error)
+                end;
+            {ok, Found} -> {ok, File, Found};
+            Error -> close(File, Error)
+        end
+    catch
+        error:Reason when is_atom(Reason) -> take_back(Name, File, Before, {error, Reason})
+    end.
+
+%% Others have it for no longer than it takes to set disk space aside.
+lock(?handle(Resource) = File) ->
+    case emmap_nif:try_lock(Resource) of
+        ok -> ok;
+        locked -> receive after 2 -> lock(File) end;
+        {error, Reason} -> error(Reason)
+    end.
+
+%% Whether the file still has a name, and the length that it was opened with.
+is_as_opened(File, Size) ->
+    case emmap:read_handle_info(File, [{time, posix}]) of
+        {ok, #file_info{links = Links, size = Size}} -> Links > 0;
+        _ -> false
+    end.
+
+%% With the lock held: counters that the system did not let us make leave nothing behind, and no room taken.
+take_back(Name, File, Before, Error) ->
+    _ = case {check(File, 0), Before} of
+            {{ok, _}, _} -> ok;
+            {_, nothing} -> file:delete(Name, [raw]);
+            {_, empty} -> empty(Name);
             _ -> ok
         end,
-    {error, Reason};
-leave(_, _, _, Reason) -> {error, Reason}.
+    close(File, Error).
 
 empty(Name) ->
     case file:open(Name, [raw, read, write]) of
@@ -72,9 +112,9 @@ empty(Name) ->
         Error -> Error
     end.
 
-close(File, Error) ->
+close(File, Result) ->
     _ = emmap:close(File),
-    Error.
+    Result.
 
 %% A file that is too short for the counters that were asked for may be one of fewer.
 too_short(Name) ->
@@ -101,7 +141,7 @@ check(File, Count) ->
             end;
         {{ok, #file_info{size = Size}}, {ok, <<0:64, N:64/little>>}}
           when Count > 0, Size =:= ?COUNTER(Count), N =:= 0 orelse N =:= Count ->
-            initialise(File, Count, Size);
+            new;
         {{ok, #file_info{size = Size}}, {ok, <<Magic:8/binary, _/binary>>}}
           when Magic =:= <<?MAGIC>>; Magic =:= <<0:64>> ->
             {error, {wrong_length, Size}};
@@ -112,9 +152,9 @@ check(File, Count) ->
         {_, {error, _} = Error} -> Error
     end.
 
-initialise(File, Count, Size) ->
+initialise(File, Count) ->
     <<Magic:64/native>> = <<?MAGIC>>,
-    case is_zero(File, ?HEADER_SIZE) andalso reserve(File, Size) of
+    case is_zero(File, ?HEADER_SIZE) andalso reserve(File, ?COUNTER(Count)) of
         ok ->
             _ = emmap:patomic_cas(File, 8, 0, Count),
             _ = emmap:patomic_cas(File, 0, 0, Magic),
@@ -123,7 +163,7 @@ initialise(File, Count, Size) ->
         {error, _} = Error -> Error;
         false ->
             case emmap:patomic_read(File, 0) of
-                %% Somebody else has made it one of counters meanwhile, and counted.
+                %% Somebody else has made it one of counters meanwhile, and counted, without asking for the lock.
                 Magic -> check(File, Count);
                 _ -> {error, bad_magic}
             end

@@ -1,11 +1,11 @@
 %% Copyright 2026 the emmap authors. Licensed under the Apache License, Version 2.0.
 
 %% @private
-%% @doc What `file' does in Erlang, too, done as there: opening by a name, lists of reads and writes, copies,
-%% sending, and `#file_info{}'.
+%% @doc What `file' does in Erlang, too, done as there: opening by a name, lists of reads and writes, copies, sending,
+%% and `#file_info{}'.
 -module(emmap_file).
 
--export([open/4, pieces/1, pread_list/2, pwrite_list/2, copy/3, ipread/3, send/5, read_info/2]).
+-export([open/4, is_small/1, pread_list/2, pwrite_list/2, copy/3, send/5, ipread/3, read_info/2]).
 
 -include("emmap_api.hrl").
 
@@ -49,17 +49,13 @@ flatten([]) -> [];
 flatten(Atom) when is_atom(Atom) -> atom_to_list(Atom);
 flatten(Character) when is_integer(Character) -> [Character].
 
-%% Up to how many bytes data is made one binary, instead of a list of its parts.
--define(ONE_BINARY, 1 bsl 20).
+%% Up to how many bytes iodata is copied into one piece, instead of made a list of its parts.
+-define(ONE_PIECE, 1 bsl 20).
 
-%% @doc Data to write, as one binary or as several.
--spec pieces(term()) -> binary() | [binary()] | badarg.
-pieces(Data) ->
-    try iolist_size(Data) of
-        Size when Size =< ?ONE_BINARY -> iolist_to_binary(Data);
-        _ -> erlang:iolist_to_iovec(Data)
-    catch error:badarg -> badarg
-    end.
+%% @doc Tells whether data to write is copied into one piece.
+-spec is_small(term()) -> boolean() | badarg.
+is_small(Data) ->
+    try iolist_size(Data) =< ?ONE_PIECE catch error:badarg -> badarg end.
 
 %% @doc Does a list of reads.
 -spec pread_list(emmap_nif:handle(), term()) -> {ok, [binary() | eof]} | {error, emmap:reason()}.
@@ -116,34 +112,42 @@ copy(From, To, Count, Done) ->
           {ok, {non_neg_integer(), non_neg_integer(), binary() | eof}} | eof | {error, emmap:reason()}.
 ipread(File, Offset, Infinity) when is_atom(Infinity) -> ipread(File, Offset, (1 bsl 31) - 1);
 ipread(_, Offset, MaxSize) when is_integer(Offset), is_integer(MaxSize), MaxSize >= 1 bsl 31 -> {error, einval};
-ipread(?handle(Resource), Offset, MaxSize) when is_integer(Offset), is_integer(MaxSize) ->
-    %% Copies: of bytes that are lost it is known.
-    case emmap_nif:snapshot(Resource, Offset, 8) of
-        <<0:32, Pointer:32>> when MaxSize >= 0 -> {ok, {0, Pointer, eof}};
-        <<Size:32, Pointer:32>> when Size =< MaxSize ->
-            case emmap_nif:snapshot(Resource, Pointer, Size) of
-                Bytes when is_binary(Bytes); Bytes =:= eof -> {ok, {Size, Pointer, Bytes}};
+ipread(File, Offset, MaxSize) when is_integer(Offset), is_integer(MaxSize) ->
+    case snapshot(File, Offset, 8) of
+        {ok, <<0:32, Pointer:32>>} when MaxSize >= 0 -> {ok, {0, Pointer, eof}};
+        {ok, <<Size:32, Pointer:32>>} when Size =< MaxSize ->
+            case snapshot(File, Pointer, Size) of
+                {ok, Bytes} -> {ok, {Size, Pointer, Bytes}};
+                eof -> {ok, {Size, Pointer, eof}};
                 Error -> Error
             end;
-        Bytes when is_binary(Bytes) -> eof;
+        {ok, _} -> eof;
         Other -> Other
     end;
 ipread(_, _, _) -> {error, badarg}.
 
-%% @doc Sends copies of a range; 0 bytes are all, and chunks of 0 bytes are of a size that we choose.
--spec send(emmap_nif:handle(), port(), non_neg_integer(), non_neg_integer(), integer()) ->
+%% Copies of what is there, also of a `direct' handle: of bytes that are lost it is known.
+snapshot(?handle(Resource), Offset, Count) ->
+    case emmap_nif:snapshot(Resource, Offset, Count) of
+        Bytes when is_binary(Bytes) -> {ok, Bytes};
+        Other -> Other
+    end;
+snapshot(_, _, _) -> {error, badarg}.
+
+%% @doc Sends copies of a range, `Bytes' of them or, if that is 0, all that follow, so many at a time.
+-spec send(emmap:mmap_file(), gen_tcp:socket(), non_neg_integer(), non_neg_integer(), non_neg_integer()) ->
           {ok, non_neg_integer()} | {error, emmap:reason() | inet:posix()}.
-send(Resource, Socket, Offset, Bytes, ChunkSize) ->
-    send(Resource, Socket, Offset, case Bytes of 0 -> ?MAX_INT64 - Offset; _ -> Bytes end,
-         case ChunkSize of 0 -> 1 bsl 20; _ -> ChunkSize end, 0).
+send(File, Socket, Offset, 0, ChunkSize) -> send(File, Socket, Offset, ?MAX_INT64 - Offset, ChunkSize);
+send(File, Socket, Offset, Bytes, ChunkSize) ->
+    send(File, Socket, Offset, Bytes, case ChunkSize of 0 -> 1 bsl 20; _ -> ChunkSize end, 0).
 
 send(_, _, _, 0, _, Sent) -> {ok, Sent};
-send(Resource, Socket, Offset, Rest, ChunkSize, Sent) ->
-    case emmap_nif:snapshot(Resource, Offset, min(Rest, ChunkSize)) of
-        Bytes when is_binary(Bytes) ->
+send(File, Socket, Offset, Rest, ChunkSize, Sent) ->
+    case snapshot(File, Offset, min(Rest, ChunkSize)) of
+        {ok, Bytes} ->
             Count = byte_size(Bytes),
             case gen_tcp:send(Socket, Bytes) of
-                ok -> send(Resource, Socket, Offset + Count, Rest - Count, ChunkSize, Sent + Count);
+                ok -> send(File, Socket, Offset + Count, Rest - Count, ChunkSize, Sent + Count);
                 Error -> Error
             end;
         eof -> {ok, Sent};

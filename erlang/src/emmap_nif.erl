@@ -9,9 +9,10 @@
 
 -export([init/0]).
 %% All of them; the VM refuses a library that has others.
--define(NIFS, [open/9, close/1, handle_info/1, resize/2, truncate/1, remap/1, allocate/3, next_data/2, datasync/1,
-               sync/1, sync_range/3, flush/1, advise/4, pread/3, snapshot/3, read/2, read_line/1, pwrite/3, pwritev/3,
-               write/2, position/3, info/1, patomic/4, patomic_read/2, patomic_write/3, patomic_cas/4]).
+-define(NIFS, [open/9, close/1, handle_info/1, resize/2, truncate/1, remap/1, allocate/3, next_data/2, try_lock/1,
+               datasync/1, sync/1, sync_range/3, flush/1, advise/4, pread/3, snapshot/3, read/2, read_line/1,
+               pwrite/3, pwritev/3, write/2, writev/2, position/3, info/1, patomic/4, patomic_read/2, patomic_write/3,
+               patomic_cas/4]).
 -export(?NIFS).
 
 -export_type([handle/0]).
@@ -135,8 +136,8 @@ read(_, _) -> ?not_loaded.
 -spec read_line(handle()) -> binary() | eof | {error, emmap:reason()}.
 read_line(_) -> ?not_loaded.
 
-%% @doc Writes a binary at an offset.
--spec pwrite(handle(), Offset :: term(), binary()) -> ok | {error, emmap:reason()}.
+%% @doc Writes at an offset. Lists are copied here, so they should not be long.
+-spec pwrite(handle(), Offset :: term(), iodata()) -> ok | {error, emmap:reason()}.
 pwrite(_, _, _) -> ?not_loaded.
 
 %% @doc Writes binaries at an offset, one after the other.
@@ -144,8 +145,12 @@ pwrite(_, _, _) -> ?not_loaded.
 pwritev(_, _, _) -> ?not_loaded.
 
 %% @doc Writes at the position.
--spec write(handle(), binary() | [binary()]) -> ok | {error, emmap:reason()}.
+-spec write(handle(), iodata()) -> ok | {error, emmap:reason()}.
 write(_, _) -> ?not_loaded.
+
+%% @doc Writes binaries at the position.
+-spec writev(handle(), [binary()]) -> ok | {error, emmap:reason()}.
+writev(_, _) -> ?not_loaded.
 
 %% @doc Moves the position.
 -spec position(handle(), Origin :: term(), Offset :: term()) -> {ok, non_neg_integer()} | {error, emmap:reason()}.
@@ -170,6 +175,10 @@ allocate(_, _, _) -> ?not_loaded.
 %% @doc The first position from an offset on that is in no hole of the file; the size if there is none.
 -spec next_data(handle(), Offset :: non_neg_integer()) -> {ok, non_neg_integer()} | {error, emmap:reason()}.
 next_data(_, _) -> ?not_loaded.
+
+%% @doc Takes the advisory lock of the file, which others ask for in the same way, until the handle is closed.
+-spec try_lock(handle()) -> ok | locked | {error, emmap:reason()}.
+try_lock(_) -> ?not_loaded.
 
 %% @doc Waits for data and metadata.
 -spec sync(handle()) -> ok | {error, emmap:reason()}.

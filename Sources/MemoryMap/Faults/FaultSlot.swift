@@ -76,7 +76,6 @@ import Synchronization
     self.descriptor.store(descriptor, ordering: .relaxed)
     self.closedEnd.store(0, ordering: .relaxed)
     self.isReplaced.store(false, ordering: .relaxed)
-    forgetFaults()
     // Releasing: a handler that sees the slot active sees all of the above.
     _ = state.wrappingAdd(Self.one + Self.active, ordering: .releasing)
     if guardBytes > 0 { FaultTable.addDirect(base, base &+ UInt(length)) }
@@ -248,8 +247,9 @@ import Synchronization
       let count = repeated.load(ordering: .relaxed) &+ 1
       repeated.store(count, ordering: .relaxed)
       if count < 8 && replace(from, to) { return true }
+      let isWritable = isWritable.load(ordering: .relaxed)
       repeat {
-        if Replacement.mapPrivate(page, page &+ pageBytes, isWritable: isWritable.load(ordering: .relaxed)) { return true }
+        if Replacement.mapPrivate(page, page &+ pageBytes, isWritable: isWritable) { return true }
       } while SpareMappings.giveUp(keeping: 0)
       return false
     }
@@ -342,6 +342,7 @@ import Synchronization
   /// Marks a range as faulted, and then replaces it. Where the process has as many mappings as it may, one that is kept
   /// for this is given up, but none of the reserve: that is for replacing whole regions.
   private func replace(_ from: UInt, _ to: UInt) -> Bool {
+    if low.load(ordering: .relaxed) == .max && guardBytes.load(ordering: .relaxed) > 0 { FaultTable.countLost(1) }
     high.store(max(to, high.load(ordering: .relaxed)), ordering: .relaxed)
     // Releasing, and before the pages change: see mayReach.
     low.store(min(from, low.load(ordering: .relaxed)), ordering: .releasing)
@@ -374,6 +375,7 @@ import Synchronization
     let page = holes.exchange(0, ordering: .relaxed)
     if page != 0 { _ = unsafe munmap(UnsafeMutableRawPointer(bitPattern: page), Self.holesBytes) }
     high.store(0, ordering: .relaxed)
+    if low.load(ordering: .relaxed) != .max && guardBytes.load(ordering: .relaxed) > 0 { FaultTable.countLost(-1) }
     // Releasing: see mayReach.
     low.store(.max, ordering: .releasing)
   }

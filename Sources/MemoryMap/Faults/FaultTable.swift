@@ -98,6 +98,12 @@ enum FaultTable {
     unsafe storage.directHigh.store(0, ordering: .relaxed)
   }
 
+  /// Tells whether any of these regions has bytes that are lost.
+  static var hasLost: Bool { unsafe storage.lost.load(ordering: .acquiring) > 0 }
+
+  /// Counts the regions that have some.
+  static func countLost(_ change: Int) { _ = unsafe storage.lost.wrappingAdd(change, ordering: .acquiringAndReleasing) }
+
   /// Tells whether bytes may lie in a region that binaries point into.
   @inline(__always)
   static func mayHold(_ address: UInt) -> Bool {
@@ -160,6 +166,7 @@ enum FaultTable {
     let free = unsafe Atomic<UnsafeMutableRawPointer?>(nil)
     let installed = Atomic<Bool>(false)
     let process = Atomic<Int32>(0)
+    let lost = Atomic<Int>(0)
     let directCount = Atomic<Int>(0)
     let directLow = Atomic<UInt>(.max)
     let directHigh = Atomic<UInt>(0)

@@ -174,6 +174,9 @@ extension File {
   /// Removes a file that this has just made, where it could not be made without a name, unless somebody has begun to use
   /// it: then it has a length.
   private static func removeEmpty(_ path: UnsafePointer<CChar>) {
+    // A link to it stays.
+    guard let path = unsafe realpath(path, nil) else { return }
+    defer { unsafe free(path) }
     var status = stat()
     if unsafe sys_lstat(path, &status) == 0 && status.st_size == 0 && sys_is_regular(status.st_mode) {
       _ = unsafe unlink(path)
@@ -229,8 +232,8 @@ extension File {
       }
       if wanted > 0 {
         let (end, overflow) = offset.addingReportingOverflow(wanted)
-        if (isRegular || isBlockDevice) && (overflow || available < end) {
-          guard isRegular, available == 0 || options.flags.contains(.fit) else { throw .tooShort }
+        if isRegular && (overflow || available < end) {
+          guard available == 0 || options.flags.contains(.fit) else { throw .tooShort }
           guard options.isWritable else { throw available == 0 ? .invalid : .tooShort }
           fileSize = max(end, options.size)
         }

@@ -45,6 +45,20 @@ extension File {
     return try unsafe withCopy(pieces, count, body)
   }
 
+  /// Tells whether bytes that were copied may have been zeroes in the place of lost ones; `checkNotLost` then says.
+  public static var mayHaveLost: Bool { FaultTable.hasLost }
+
+  /// Throws `truncated` or a reason of the system if any of these bytes lies in a mapping and is lost.
+  public static func checkNotLost(_ bytes: UnsafeRawBufferPointer) throws(Failure) {
+    let from = UInt(bitPattern: bytes.baseAddress)
+    guard FaultTable.mayHold(from) else { return }
+    let to = from &+ UInt(bytes.count)
+    guard let fault = unsafe FaultTable.withSlot(holding: from, { unsafe $0.pointee.fault(from: from, to: to) }) ?? nil
+    else { return }
+    guard case .hole(_, let isFull) = fault else { throw .truncated }
+    throw .system(isFull ? ENOSPC : EIO)
+  }
+
   private static func withCopy<R>(
     _ pieces: UnsafeBufferPointer<iovec>, _ count: Int, _ body: (UnsafeBufferPointer<iovec>) throws(Failure) -> R
   ) throws(Failure) -> R {
@@ -57,11 +71,7 @@ extension File {
       unsafe sys_copy(buffer + done, source, piece.iov_len)
       // Acquiring: the mark is looked for after the copy.
       atomicMemoryFence(ordering: .acquiring)
-      let (from, to) = unsafe (UInt(bitPattern: source), UInt(bitPattern: source) &+ UInt(piece.iov_len))
-      if let fault = unsafe FaultTable.withSlot(holding: from, { unsafe $0.pointee.fault(from: from, to: to) }) ?? nil {
-        guard case .hole(_, let isFull) = fault else { throw .truncated }
-        throw .system(isFull ? ENOSPC : EIO)
-      }
+      try unsafe checkNotLost(UnsafeRawBufferPointer(start: source, count: piece.iov_len))
       unsafe done += piece.iov_len
     }
     return try unsafe withPiece(UnsafeRawBufferPointer(start: buffer, count: count), body)
