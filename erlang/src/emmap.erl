@@ -49,8 +49,8 @@
 -type open_option() ::
         anon | append | auto_unlink | create | debug | direct | dirty | exclusive | fit | fixed | fixed_size | follow
       | huge_1gb | huge_2mb | hugetlb | lock | nocache | nolock | nonblock | noreserve | populate | private | read
-      | shared | shared_validate | sync | truncate | uninitialized | unlink | write | {address, pos_integer()} | {chmod, non_neg_integer()}
-      | {max_inc_size, pos_integer()} | {size, pos_integer()}.
+      | shared | shared_validate | sync | truncate | uninitialized | unlink | write | {address, pos_integer()}
+      | {chmod, non_neg_integer()} | {max_inc_size, pos_integer()} | {size, pos_integer()}.
 %% How to open a file. Unless said otherwise, an option is off by default; the names in capitals are those of mmap(2).
 %% Of `private', `shared' and `shared_validate' only one can be given, and of `lock' and `nolock'.
 %%
@@ -59,20 +59,20 @@
 %% <dt>`write'</dt><dd>Allow writing too (PROT_WRITE). A `private' mapping needs no write permission on the file.</dd>
 %% <dt>`create'</dt><dd>With `write': create the file if it does not exist.</dd>
 %% <dt>`exclusive'</dt><dd>With `create': the file is new, or it is `{error, eexist}'.</dd>
-%% <dt>`append'</dt><dd>Each write, by `pwrite' too, goes to the end of the file as it is then, whole, whoever else appends
-%% (O_APPEND); up to 2 GiB at once. On a handle that cannot grow each write is `{error, enospc}'.</dd>
+%% <dt>`append'</dt><dd>Each write, by `pwrite' too, goes to the end of the file as it is then, whole, whoever else
+%% appends (O_APPEND); up to 2 GiB at once. On a handle that cannot grow each write is `{error, enospc}'.</dd>
 %% <dt>`{chmod, Mode}'</dt><dd>The permissions of a file that is created, whatever the umask. Default: `8#600'.</dd>
 %% <dt>`{size, N}'</dt><dd>The length in bytes of a new or empty file, with `write'; of an existing one, how much of it
 %% to map if no length is given. Default: a new file is as long as the window asked for, and of an existing one all is
 %% mapped.</dd>
 %% <dt>`truncate'</dt><dd>With `write': drop what is in the file, before it is given its size.</dd>
-%% <dt>`fit'</dt><dd>With `write': make a file that is shorter than the window asked for as long as that. Otherwise it is
-%% `{error, too_short}'.</dd>
-%% <dt>`private'</dt><dd>Keep changes from the file and from other mappings (MAP_PRIVATE, copy on write). The default. What
-%% was written is kept until the handle is closed, unless somebody cuts the file short: the system then drops the changes
-%% to the bytes cut off, and says nothing if the file is long again by the time they are read. `file:write_file/2' cuts a
-%% file before it writes. Where that may happen, work on a copy of the file, or on `anon'. There is nothing to sync, and
-%% the size is fixed.</dd>
+%% <dt>`fit'</dt><dd>With `write': make a file that is shorter than the window asked for as long as that. Otherwise it
+%% is `{error, too_short}'.</dd>
+%% <dt>`private'</dt><dd>Keep changes from the file and from other mappings (MAP_PRIVATE, copy on write). The default.
+%% What was written is kept until the handle is closed, unless somebody cuts the file short: the system then drops the
+%% changes to the bytes cut off, and says nothing if the file is long again by the time they are read.
+%% `file:write_file/2' cuts a file before it writes. Where that may happen, work on a copy of the file, or on `anon'.
+%% There is nothing to sync, and the size is fixed.</dd>
 %% <dt>`shared'</dt><dd>Share changes with everybody who maps the file, and write them to it (MAP_SHARED).</dd>
 %% <dt>`shared_validate'</dt><dd>As `shared', but refuse flags that the system does not know, with `eopnotsupp'
 %% (MAP_SHARED_VALIDATE).</dd>
@@ -88,14 +88,14 @@
 %% <dt>`fixed_size'</dt><dd>Once the file is open, never make it longer or shorter.</dd>
 %% <dt>`{max_inc_size, N}'</dt><dd>The step in bytes past which {@link resize/1} stops doubling. Default: 64 MiB.</dd>
 %% <dt>`auto_unlink'</dt><dd>Delete the file when it is closed, or when the handle is collected; of a symbolic link, the
-%% file that it led to when it was opened. Not when the VM ends before, by `halt/0' or otherwise: then take `unlink'. With
-%% `anon' nothing is deleted.</dd>
+%% file that it led to when it was opened. Not when the VM ends before, by `halt/0' or otherwise: then take `unlink'.
+%% With `anon' nothing is deleted.</dd>
 %% <dt>`unlink'</dt><dd>Delete the file's name as soon as it is open; the file itself goes with its last user, however
 %% that ends.</dd>
 %% <dt>`follow'</dt><dd>A read that meets the end looks whether the file has become longer, as `tail -f' does, without
 %% {@link remap/1}.</dd>
-%% <dt>`dirty'</dt><dd>All that touches the mapping runs on dirty IO schedulers, which takes some microseconds a call: for
-%% files whose file system may stall (one that is frozen for snapshots, a network, FUSE). Otherwise small reads and
+%% <dt>`dirty'</dt><dd>All that touches the mapping runs on dirty IO schedulers, which takes some microseconds a call:
+%% for files whose file system may stall (one that is frozen for snapshots, a network, FUSE). Otherwise small reads and
 %% writes and all atomic operations run on the caller's scheduler, and wait there if the system has them wait.</dd>
 %% <dt>`populate'</dt><dd>Bring all pages into memory at once (as MAP_POPULATE, in slices).</dd>
 %% <dt>`nonblock'</dt><dd>With `populate': only map pages that are in memory already (MAP_NONBLOCK).</dd>
@@ -431,36 +431,15 @@ patomic_cas(File, Position, Expected, New) -> ?badarg([File, Position, Expected,
 
 %%% Counters
 
-%% Raises why a file of counters was not opened.
--define(not_opened(Reason, Args),
-        case Reason of
-            {argument, Number, Why} -> ?badarg(Args, {Number, Why});
-            _ -> erlang:error({Reason, hd(Args)}, Args,
-                              [{error_info, #{module => emmap_error, cause => {counters, Reason}}}])
-        end).
-
-%% A file of counters, and one of its counters.
--define(counters(Resource, Count), {?handle(Resource), Count}).
--define(is_counter(Number, Count),
-        is_integer(Count) andalso is_integer(Number) andalso Number >= 0 andalso Number < Count).
-
 %% @doc Opens a file with one counter. See {@link open_counters/2}.
 -spec open_counters(Name :: file:name_all()) -> counters().
-open_counters(Name) ->
-    case emmap_counters:open(Name, 1) of
-        {ok, File, Count} -> {File, Count};
-        {error, Reason} -> ?not_opened(Reason, [Name])
-    end.
+open_counters(Name) -> ?opened(emmap_counters:open(Name, 1), [Name]).
 
 %% @doc Opens a file of `Count' 64-bit counters, numbered from 0. It is created if it does not exist; a count of 0 takes
 %% the number from the file. Raises `{Reason, Name}' if that fails; a file that is not one of exactly `Count' counters
 %% is left untouched.
 -spec open_counters(Name :: file:name_all(), Count :: non_neg_integer()) -> counters().
-open_counters(Name, Count) ->
-    case emmap_counters:open(Name, Count) of
-        {ok, File, Found} -> {File, Found};
-        {error, Reason} -> ?not_opened(Reason, [Name, Count])
-    end.
+open_counters(Name, Count) -> ?opened(emmap_counters:open(Name, Count), [Name, Count]).
 
 %% @doc Closes a file of counters.
 -spec close_counters(Counters :: counters()) -> ok | {error, reason()}.

@@ -38,3 +38,17 @@
             {error, badarg} -> ?badarg(Args, badarg);
             Checked -> Checked
         end).
+
+%% An open file of counters, and one of its counters.
+-define(counters(Resource, Count), {?handle(Resource), Count}).
+-define(is_counter(Number, Count),
+        is_integer(Count) andalso is_integer(Number) andalso Number >= 0 andalso Number < Count).
+
+%% Passes on a file of counters that was opened, or raises why there is none.
+-define(opened(Result, Args),
+        case Result of
+            {ok, File, Found} -> {File, Found};
+            {error, {argument, Number, Why}} -> ?badarg(Args, {Number, Why});
+            {error, Reason} -> erlang:error({Reason, hd(Args)}, Args,
+                                            [{error_info, #{module => emmap_error, cause => {counters, Reason}}}])
+        end).

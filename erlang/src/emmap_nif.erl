@@ -9,9 +9,10 @@
 
 -export([init/0]).
 %% All of them; the VM refuses a library that has others.
--define(NIFS, [open/9, close/1, handle_info/1, resize/2, truncate/1, remap/1, allocate/3, next_data/2, try_lock/1, datasync/1,
-               sync/1, sync_range/3, flush/1, advise/4, pread/3, snapshot/3, read/2, read_line/1, pwrite/3, pwritev/3,
-               write/2, writev/2, position/3, info/1, patomic/4, patomic_read/2, patomic_write/3, patomic_cas/4]).
+-define(NIFS, [open/9, close/1, handle_info/1, resize/2, truncate/1, remap/1, allocate/3, next_data/2, try_lock/1,
+               datasync/1, sync/1, sync_range/3, flush/1, advise/4, pread/3, snapshot/3, read/2, read_line/1,
+               pwrite/3, pwritev/3, write/2, writev/2, position/3, info/1, patomic/4, patomic_read/2, patomic_write/3,
+               patomic_cas/4]).
 -export(?NIFS).
 
 -export_type([handle/0]).
