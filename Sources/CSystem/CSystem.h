@@ -103,10 +103,10 @@ static inline int sys_start_writeback(int fd, off_t offset, off_t length) {
 
 // A lock of the whole file that belongs to the open file description (Linux 3.15). F_OFD_SETLK is 37; headers have it
 // for _GNU_SOURCE alone.
-static inline int sys_lock_file(int fd) {
+static inline int sys_lock_file(int fd, _Bool locks) {
   struct flock lock;
   memset(&lock, 0, sizeof lock);
-  lock.l_type = F_WRLCK;
+  lock.l_type = locks ? F_WRLCK : F_UNLCK;
   lock.l_whence = SEEK_SET;
   return (int)syscall(SYS_fcntl, fd, 37, &lock);
 }

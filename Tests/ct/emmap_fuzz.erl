@@ -38,6 +38,7 @@ functions() ->
 emmap_functions() ->
     [{open, [name, options]}, {open, [name, offset, count, options]}, {close, [handle]}, {info, [handle]},
      {read, [handle, count]}, {read_line, [handle]}, {pread, [handle, reads]}, {pread, [handle, offset, count]},
+     {snapshot, [handle, offset, count]},
      {write, [handle, data]}, {pwrite, [handle, writes]}, {pwrite, [handle, offset, data]},
      {position, [handle, location]}, {copy, [handle, handle, count]}, {ipread_s32bu_p32bu, [handle, offset, count]},
      {read_handle_info, [handle, info_options]},

@@ -17,7 +17,8 @@ groups() ->
     [{reading, [], [read_moves_the_position, read_stops_at_the_end, read_refuses_bad_counts, read_line_gives_lines,
                     read_line_of_any_length, read_line_refuses_what_is_no_handle, pread_past_the_end_is_eof,
                     pread_keeps_the_position, pread_refuses_bad_arguments, pread_list_gives_a_list,
-                    pread_list_goes_to_the_end, pread_list_refuses_bad_arguments, large_reads_are_whole]},
+                    pread_list_goes_to_the_end, pread_list_refuses_bad_arguments, large_reads_are_whole,
+                    snapshot_is_a_copy_on_any_handle, snapshot_answers_as_pread]},
      {writing, [], [write_moves_the_position, write_past_the_end_grows_the_file, write_past_a_fixed_end_writes_nothing,
                     write_refuses_bad_data, write_takes_iodata, pwrite_keeps_the_position,
                     pwrite_past_the_end_fills_with_zeroes, pwrite_of_nothing_changes_nothing,
@@ -186,6 +187,28 @@ pread_list_refuses_bad_arguments(Config) ->
     [?assertEqual({error, badarg}, emmap:pread(Bad, [{0, 1}])) || Bad <- no_handles()].
 
 %% Around the lengths at which a read allocates, asks and runs in other ways.
+snapshot_is_a_copy_on_any_handle(Config) ->
+    Bytes = emmap_test:bytes(200000),
+    [begin
+         File = open(Config, Bytes, [write, shared | Options]),
+         [begin
+              {ok, Copy} = emmap:snapshot(File, 10, Count),
+              ?assertEqual(binary:part(Bytes, 10, Count), Copy),
+              ok = emmap:pwrite(File, 10, binary:copy(<<"x">>, Count)),
+              ?assertEqual(binary:part(Bytes, 10, Count), Copy),
+              ok = emmap:pwrite(File, 0, Bytes)
+          end || Count <- [1, 64, 65, 5000, 100000]],
+         ok = emmap:close(File),
+         ?assertEqual({error, closed}, emmap:snapshot(File, 10, 1))
+     end || Options <- [[], [direct], [nolock], [direct, nolock]]].
+
+snapshot_answers_as_pread(Config) ->
+    File = open(Config, <<"0123456789">>, []),
+    Numbers = [-(1 bsl 70), -1, 0, 1, 9, 10, 11, 1 bsl 63 - 1, 1 bsl 63, 1 bsl 70, 1.0, a, <<>>],
+    [?assertEqual({Offset, Count, emmap:pread(File, Offset, Count)}, {Offset, Count, emmap:snapshot(File, Offset, Count)})
+     || Offset <- Numbers, Count <- Numbers],
+    [?assertEqual({error, badarg}, emmap:snapshot(Bad, 0, 1)) || Bad <- no_handles()].
+
 large_reads_are_whole(Config) ->
     Bytes = emmap_test:bytes(3 bsl 20),
     [begin

@@ -259,7 +259,7 @@ failed_opens_leave_nothing(Config) ->
     leaves_nothing(Config, fun(Path) ->
         Failing = [{Path ++ "none", 0, 0, []}, {Path, 0, 1 bsl 17, [shared]}, {Path, 1 bsl 17, 0, []},
                    {Path, 0, 1, [shared_validate, sync]}, {Path, 0, 1, [{address, in_use()}]},
-                   {filename:dirname(Path), 0, 0, []}, {Path, 0, 0, [hugetlb]}, {Path ++ "new", 0, 0, [create, write]},
+                   {filename:dirname(Path), 0, 0, []}, {Path, 0, 0, [hugetlb]}, {Path ++ "new", 0, 0, [create, write, {size, 1 bsl 62}]},
                    {Path ++ "new", 0, 1 bsl 62, [create, write, shared]}, {Path, 0, 0, [truncate]},
                    {Path, 0, 0, [auto_unlink, {address, in_use()}]}],
         {Name, Offset, Length, Options} = lists:nth(rand:uniform(length(Failing)), Failing),
@@ -448,6 +448,8 @@ cases() ->
      {read, 2, {I, read_moves_the_position}, {I, read_stops_at_the_end}, {I, read_refuses_bad_counts}},
      {read_line, 1, {I, read_line_gives_lines}, {I, read_line_of_any_length}, {I, read_line_refuses_what_is_no_handle}},
      {pread, 2, {I, pread_list_gives_a_list}, {I, pread_list_goes_to_the_end}, {I, pread_list_refuses_bad_arguments}},
+     {snapshot, 3, {I, snapshot_is_a_copy_on_any_handle}, {I, snapshot_answers_as_pread},
+      {I, snapshot_answers_as_pread}},
      {pread, 3, {I, large_reads_are_whole}, {I, pread_past_the_end_is_eof}, {I, pread_refuses_bad_arguments}},
      {write, 2, {I, write_moves_the_position}, {I, write_past_the_end_grows_the_file}, {I, write_refuses_bad_data}},
      {pwrite, 2, {I, pwrite_list_writes_in_order}, {I, pwrite_list_says_how_many_were_done},

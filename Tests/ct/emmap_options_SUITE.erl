@@ -35,7 +35,9 @@ all() ->
      direct_binaries_point_into_the_mapping,
      without_direct_binaries_are_copies, lock_is_the_default, nolock_reads_and_writes,
      huge_pages_are_used_or_refused, huge_pages_of_a_plain_file_are_refused, nocache_changes_nothing,
-     debug_prints_to_stderr].
+     debug_prints_to_stderr, append_writes_to_the_end_of_the_file, exclusive_makes_a_new_file,
+     dirty_answers_as_without, follow_reads_what_others_append, follow_takes_up_an_empty_file_and_one_that_was_cut,
+     unlink_deletes_at_once].
 
 init_per_testcase(Case, Config) -> emmap_test:directory(Case, Config).
 
@@ -798,3 +800,80 @@ debug_prints_to_stderr(Config) ->
     ?assertEqual(<<>>, Run([])),
     Output = Run([debug]),
     [?assertNotEqual(nomatch, string:find(Output, Text)) || Text <- [Path, "open", "close"]].
+
+%% What of several writers, programs and VMs, is in emmap_hostile_writers_SUITE.
+append_writes_to_the_end_of_the_file(Config) ->
+    Path = emmap_test:file(Config, "file", <<"0123456789">>),
+    {ok, File} = emmap:open(Path, [write, shared, append]),
+    ok = emmap:pwrite(File, 3, <<"ab">>),
+    ok = file:write_file(Path, <<"others">>, [append]),
+    ok = emmap:write(File, [<<"c">>, "d"]),
+    ?assertEqual({ok, 20}, emmap:position(File, cur)),
+    ?assertEqual({ok, <<"0123456789abotherscd">>}, file:read_file(Path)),
+    ?assertEqual({ok, <<"0123456789abotherscd">>}, emmap:pread(File, 0, 100)),
+    ok = emmap:close(File).
+
+exclusive_makes_a_new_file(Config) ->
+    Path = emmap_test:path(Config, "file"),
+    {ok, File} = emmap:open(Path, [create, exclusive, write, {size, 1}]),
+    ?assertEqual({error, eexist}, emmap:open(Path, [create, exclusive, write, {size, 1}])),
+    {ok, Other} = emmap:open(Path, [exclusive]),
+    [ok = emmap:close(Handle) || Handle <- [File, Other]].
+
+%% Where its calls run is in emmap_hostile_frozen_SUITE.
+dirty_answers_as_without(Config) ->
+    Path = emmap_test:file(Config, "file", <<"0123456789\nabcdef">>),
+    {ok, File} = emmap:open(Path, [write, shared, dirty]),
+    ?assertEqual({ok, <<"0123456789\n">>}, emmap:read_line(File)),
+    ?assertEqual({ok, <<"ab">>}, emmap:read(File, 2)),
+    ok = emmap:write(File, <<"C">>),
+    ok = emmap:pwrite(File, 100, <<"x">>),
+    ?assertEqual(eof, emmap:pread(File, 101, 1)),
+    ?assertEqual(0, emmap:patomic(File, 64, add, 5)),
+    ?assertEqual(5, emmap:patomic_read(File, 64)),
+    ?assertMatch({badarg, #{2 := _}}, emmap_test:raised(fun() -> emmap:patomic_read(File, 1) end)),
+    ok = emmap:close(File),
+    ?assertEqual({error, closed}, emmap:pread(File, 0, 1)).
+
+follow_reads_what_others_append(Config) ->
+    Path = emmap_test:file(Config, "log", <<"one\n">>),
+    [begin
+         ok = file:write_file(Path, <<"one\n">>),
+         {ok, File} = emmap:open(Path, [follow | Options]),
+         {ok, Other} = emmap:open(Path, Options),
+         ?assertEqual({ok, <<"one\n">>}, emmap:read_line(File)),
+         ?assertEqual(eof, emmap:read_line(File)),
+         ok = file:write_file(Path, [<<"two\n">>, binary:copy(<<"x">>, 3 bsl 20)], [append]),
+         ?assertEqual({ok, <<"two\n">>}, emmap:read_line(File)),
+         {ok, Rest} = emmap:read(File, 4 bsl 20),
+         ?assertEqual(3 bsl 20, byte_size(Rest)),
+         ?assertEqual(eof, emmap:read(File, 1)),
+         ok = file:write_file(Path, <<"end">>, [append]),
+         ?assertEqual({ok, 8 + (3 bsl 20) + 3}, emmap:position(File, eof)),
+         ?assertEqual({ok, <<"xend">>}, emmap:pread(File, 8 + (3 bsl 20) - 1, 10)),
+         %% Without it nothing of this is seen.
+         ?assertEqual(eof, emmap:pread(Other, 4, 1)),
+         [ok = emmap:close(Handle) || Handle <- [File, Other]]
+     end || Options <- [[], [shared], [direct], [write, private], [nolock, shared]]].
+
+follow_takes_up_an_empty_file_and_one_that_was_cut(Config) ->
+    Path = emmap_test:file(Config, "log", <<>>),
+    {ok, File} = emmap:open(Path, [shared, follow]),
+    ?assertEqual(eof, emmap:read(File, 10)),
+    ok = file:write_file(Path, <<"0123456789">>),
+    ?assertEqual({ok, <<"0123456789">>}, emmap:read(File, 20)),
+    %% Cut, which is told where it is met, and made longer than before.
+    ok = file:write_file(Path, <<>>),
+    ?assertEqual({error, truncated}, emmap:pread(File, 0, 4)),
+    ok = file:write_file(Path, binary:copy(<<"ab">>, 5000)),
+    ?assertEqual({ok, <<"abab">>}, emmap:pread(File, 9996, 10)),
+    ?assertEqual({ok, <<"abab">>}, emmap:pread(File, 0, 4)),
+    ok = emmap:close(File).
+
+%% That it holds however the VM ends is in emmap_hostile_open_SUITE.
+unlink_deletes_at_once(Config) ->
+    Path = emmap_test:file(Config, "file", <<"data">>),
+    {ok, File} = emmap:open(Path, [unlink]),
+    ?assertEqual({error, enoent}, file:read_file(Path)),
+    ?assertEqual({ok, <<"data">>}, emmap:pread(File, 0, 10)),
+    ok = emmap:close(File).

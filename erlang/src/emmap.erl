@@ -219,12 +219,8 @@ pread(_, _, _) -> {error, badarg}.
 %% @doc Reads as {@link pread/3}, but always a copy, on a `direct' handle too: what it returns never changes.
 -spec snapshot(File :: mmap_file(), Offset :: non_neg_integer(), Count :: non_neg_integer()) ->
           {ok, binary()} | eof | {error, reason()}.
-snapshot(?handle(Resource) = File, Offset, Count) ->
-    case emmap_nif:snapshot(Resource, Offset, Count) of
-        Bytes when is_binary(Bytes) -> {ok, Bytes};
-        Other -> ?checked(Other, [File, Offset, Count])
-    end;
-snapshot(File, Offset, Count) -> ?badarg([File, Offset, Count], badarg).
+snapshot(?handle(Resource), Offset, Count) -> ?bytes(emmap_nif:snapshot(Resource, Offset, Count));
+snapshot(_, _, _) -> {error, badarg}.
 
 %% @doc Does a list of reads. An error ends it.
 -spec pread(File :: mmap_file(), Reads :: [{Offset :: non_neg_integer(), Count :: non_neg_integer()}]) ->

@@ -69,10 +69,10 @@ make(Name, File, Count, Before) ->
             false -> close(File, changed);
             new ->
                 case initialise(File, Count) of
-                    {ok, Found} -> {ok, File, Found};
+                    {ok, Found} -> unlock(File, Found);
                     Error -> take_back(Name, File, Before, Error)
                 end;
-            {ok, Found} -> {ok, File, Found};
+            {ok, Found} -> unlock(File, Found);
             Error -> close(File, Error)
         end
     catch
@@ -84,7 +84,15 @@ lock(?handle(Resource) = File) ->
     case emmap_nif:try_lock(Resource) of
         ok -> ok;
         locked -> receive after 2 -> lock(File) end;
+        %% A file system without such locks: there the compare-and-exchange has to do.
+        {error, Reason} when Reason =:= eopnotsupp; Reason =:= enolck; Reason =:= enosys; Reason =:= einval -> ok;
         {error, Reason} -> error(Reason)
+    end.
+
+unlock(?handle(Resource) = File, Found) ->
+    case emmap_nif:unlock(Resource) of
+        ok -> {ok, File, Found};
+        Error -> close(File, Error)
     end.
 
 %% Whether the file still has a name, and the length that it was opened with.

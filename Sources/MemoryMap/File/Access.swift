@@ -131,7 +131,7 @@ extension File {
         // A page that can be read in the ordinary way may still be refused to a mapping, again and again.
         let isKnown = try unsafe explain(
           fault, region, isOnlyRead: !access.writes, isLastTry: tries > 3, access.isOnce ? .none : patience)
-        if access.isOnce { throw .truncated }
+        if access.isOnce { throw .system(EIO) }
         return isKnown ? false : nil
       }
     }

@@ -6,10 +6,18 @@ extension File {
   public func tryLock() throws(Failure) -> Bool {
     if isClosed { throw .closed }
     return try descriptor.withDescriptor { (number) throws(Failure) in
-      if sys_lock_file(number) == 0 { return true }
+      if sys_lock_file(number, true) == 0 { return true }
       let error = sys_errno()
       if error == EAGAIN || error == EACCES { return false }
       throw .system(error)
+    }
+  }
+
+  /// Gives the lock back.
+  public func unlock() throws(Failure) {
+    if isClosed { throw .closed }
+    try descriptor.withDescriptor { (number) throws(Failure) in
+      if sys_lock_file(number, false) != 0 { throw .lastError }
     }
   }
 }
