@@ -56,6 +56,10 @@ extension File {
     var holds = access.writes && access.isWhole && traits.contains(.locked)
     var tries = 0
     while true {
+      if access.clips && traits.contains(.follow) {
+        guard let hasGrown = try takeOverGrowth(at: offset, count: count, patience) else { return .wouldWait }
+        if hasGrown { continue }
+      }
       let seen = losses.version.load(ordering: .acquiring)
       let ticket = data.ticket
       if holds && !data.tryLock() {

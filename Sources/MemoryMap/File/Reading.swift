@@ -57,12 +57,15 @@ extension File {
     return (isFull ? .system(ENOSPC) : nil, isThere)
   }
 
-  /// Takes over what others have appended since the handle had `length` bytes. False if that is nothing.
+  /// Takes over what others have appended, if a read of `count` bytes from `offset` meets the end. False if there is
+  /// nothing to take over, nil if there is, and it would have to wait.
   @inline(never)
-  func takeOverGrowth(since length: Int, _ patience: Patience) throws(Failure) -> Bool {
-    guard window == nil, !traits.contains(.anonymous) else { return false }
+  func takeOverGrowth(at offset: Int, count: Int, _ patience: Patience) throws(Failure) -> Bool? {
+    let length = size
+    if fits(offset, count, in: length) || window != nil || isClosed { return false }
     let end = try descriptor.withDescriptor { (number) throws(Failure) in try fileLength(number) }
     if end - mapping.fileOffset - slack <= length { return false }
+    if patience == .none { return nil }
     return try remap() > length
   }
 
