@@ -94,8 +94,12 @@ import Testing
         #expect(unsafe symlink(path, link) == 0)
       }
       let handle = try Handle(name, [.create, .write, .shared, .append])
-      for byte: UInt8 in 1...3 { try handle.write([byte, byte], at: 0) }
-      #expect(try contents(path) == [1, 1, 2, 2, 3, 3])
+      for byte in 1...3 {
+        try handle.write([UInt8(byte), UInt8(byte)], at: 0)
+        // Somebody else appends, too.
+        cut(path, to: 3 * byte)
+      }
+      #expect(try contents(path) == [1, 1, 0, 2, 2, 0, 3, 3, 0])
     }
   }
 
