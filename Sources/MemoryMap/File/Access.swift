@@ -47,7 +47,7 @@ extension File {
   ///
   /// Throws `closed`; `readOnly`; `truncated` or a reason of the system if any of the bytes touched does not reach the
   /// file. An access that is done at most once and throws has not changed the file, except that it may have where the
-  /// handle was closed, or the file cut short, at that moment.
+  /// handle was closed, or the file cut short or healed, at that moment.
   @inline(__always)
   public func access<R>(
     _ access: Access, at offset: Int, count: Int, limit: Int = .max, _ patience: Patience,

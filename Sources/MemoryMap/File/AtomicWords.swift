@@ -5,7 +5,7 @@ extension File {
   ///
   /// Throws `misaligned`, `outOfRange`, `readOnly` for what the caller got wrong; `closed`, `truncated` or a reason of
   /// the system if the word cannot be reached. One that throws has changed nothing, except that it may have where the
-  /// handle was closed, or the file cut short, at that very moment.
+  /// handle was closed, or the file cut short or healed (`remap`), at that very moment.
   @inline(__always)
   public func withWord<Word: AtomicRepresentable, R>(
     _ type: Word.Type, at position: Int, writing: Bool, _ body: (borrowing Atomic<Word>) -> R
