@@ -38,6 +38,12 @@ let functionTable: [NifRow] = [
   row(PAtomicCompareExchange.self, 4, .normal) {
     unsafe perform(PAtomicCompareExchange.self, $0, $1, $2, mayBlock: false)
   },
+  row(TypedAtomic.self, 5, .normal) { unsafe perform(TypedAtomic.self, $0, $1, $2, mayBlock: false) },
+  row(TypedAtomicRead.self, 3, .normal) { unsafe perform(TypedAtomicRead.self, $0, $1, $2, mayBlock: false) },
+  row(TypedAtomicWrite.self, 4, .normal) { unsafe perform(TypedAtomicWrite.self, $0, $1, $2, mayBlock: false) },
+  row(TypedAtomicCompareExchange.self, 5, .normal) {
+    unsafe perform(TypedAtomicCompareExchange.self, $0, $1, $2, mayBlock: false)
+  },
 ]
 
 /// A row of the function that dirty schedulers call, or of another one. That is a closure in the table: the VM's kind

@@ -49,7 +49,11 @@ emmap_functions() ->
      {patomic_cas, [handle, word_position, word, word]}, {open_counters, [counters_name]},
      {open_counters, [counters_name, number]}, {close_counters, [counters]}, {inc_counter, [counters, number]},
      {inc_counter, [counters, number, word]}, {dec_counter, [counters, number]}, {dec_counter, [counters, number, word]},
-     {set_counter, [counters, number, word]}, {read_counter, [counters, number]}].
+     {set_counter, [counters, number, word]}, {read_counter, [counters, number]}] ++ memory_functions().
+
+memory_functions() ->
+    [{patomic, [handle, word_position, type, operation, word]}, {patomic_read, [handle, word_position, type]},
+     {patomic_write, [handle, word_position, type, word]}, {patomic_cas, [handle, word_position, type, word, word]}].
 
 atomics_functions() ->
     [{open, [counters_name, number, atomics_options]}, {close, [atomics]}, {sync, [atomics]}, {info, [atomics]},
@@ -141,6 +145,7 @@ right(location, _, _, _, _) -> bof;
 right(advice, _, _, _, _) -> normal;
 right(word_position, _, _, _, _) -> 8;
 right(operation, _, _, _, _) -> add;
+right(type, _, _, _, _) -> i16;
 right(word, _, _, _, _) -> 1;
 right(number, _, _, _, _) -> 10;
 right(any, _, _, _, _) -> 1.
@@ -405,7 +410,8 @@ usual(location) ->
     end;
 usual(advice) -> one_of([normal, sequential, random, will_need, dont_need, no_reuse, never]);
 usual(word_position) -> 8 * (rand:uniform(?LIMIT div 8) - 1);
-usual(operation) -> one_of([add, sub, 'band', 'bor', 'bxor', xchg]);
+usual(operation) -> one_of([add, sub, 'band', 'bor', 'bxor', xchg, min, max]);
+usual(type) -> one_of([i8, i16, i32, i64, u8, u16, u32, u64]);
 usual(word) -> one_of([0, 1, -1, rand:uniform(1 bsl 40), (1 bsl 63) - 1, -(1 bsl 63), (1 bsl 64) - 1]);
 usual(number) -> rand:uniform(12) - 1;
 usual(info_options) -> one_of([[], [raw], [{time, posix}], [{time, universal}], [{time, local}, raw], [{time, foo}]]);
