@@ -9,7 +9,7 @@ struct Atoms {
   var normal, random, sequential, willNeed, dontNeed, noReuse: Term
   var closed, truncated, fixedSize, tooShort, notSupported: Term
   var misaligned, outOfRange, readOnly: Term
-  var double, locked: Term
+  var double, locked, shared, exclusive, none: Term
 
   init(_ env: Environment) {
     ok = env.atom("ok")
@@ -52,5 +52,8 @@ struct Atoms {
     readOnly = env.atom("read_only")
     double = env.atom("double")
     locked = env.atom("locked")
+    shared = env.atom("shared")
+    exclusive = env.atom("exclusive")
+    none = env.atom("none")
   }
 }

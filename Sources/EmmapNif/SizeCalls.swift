@@ -53,16 +53,6 @@ enum Allocate: NifCall {
   }
 }
 
-/// `try_lock(Handle)`: the advisory lock of the file, until the handle is closed; `locked` if somebody else has it.
-enum TryLock: NifCall {
-  static var name: StaticString { "try_lock" }
-  static var blocking: NifFunction { { unsafe perform(TryLock.self, $0, $1, $2, mayBlock: true) } }
-
-  static func run(_ call: Call, _ patience: Patience) throws(Failure) -> Term? {
-    try unsafe call.handle().pointee.file.tryLock() ? call.atoms.ok : call.atoms.locked
-  }
-}
-
 /// `next_data(Handle, Offset)`
 enum NextData: NifCall {
   static var name: StaticString { "next_data" }

@@ -500,12 +500,18 @@ cases() ->
         ++ memory_cases().
 
 memory_cases() ->
-    T = emmap_typed_words_SUITE,
+    T = emmap_typed_words_SUITE, K = emmap_lock_SUITE,
     [{Function, Arity, {T, operations_agree_with_arithmetic}, {T, typed_words_have_bounds},
       {T, wrong_arguments_are_refused}}
      || {Function, Arity} <- [{patomic, 5}, {patomic_read, 3}, {patomic_write, 4}]]
         ++ [{patomic_cas, 5, {T, compare_exchange_compares_the_word}, {T, typed_words_have_bounds},
-             {T, wrong_arguments_are_refused}}].
+             {T, wrong_arguments_are_refused}},
+            {lock_file, 2, {K, lock_file_keeps_other_handles_out}, {K, a_lock_takes_the_place_of_another},
+             {K, locks_refuse_wrong_arguments}},
+            {lock_file, 3, {K, lock_file_waits_for_its_turn}, {K, a_timeout_has_bounds},
+             {K, locks_refuse_wrong_arguments}},
+            {unlock_file, 1, {K, unlock_file_gives_it_back}, {K, a_closed_handle_has_no_lock},
+             {K, locks_refuse_wrong_arguments}}].
 
 %% The same for emmap_atomics.
 atomics_cases() ->

@@ -29,6 +29,7 @@
 -export([sync/1, sync/3, datasync/1, flush/1, advise/4]).
 -export([patomic/4, patomic/5, patomic_read/2, patomic_read/3, patomic_write/3, patomic_write/4, patomic_cas/4,
          patomic_cas/5]).
+-export([lock_file/2, lock_file/3, unlock_file/1]).
 -export([open_counters/1, open_counters/2, close_counters/1, inc_counter/2, inc_counter/3, dec_counter/2,
          dec_counter/3, set_counter/3, read_counter/2]).
 
@@ -461,6 +462,31 @@ patomic_write(File, Position, Type, Value) ->
                   New :: integer()) -> ok | integer().
 patomic_cas(File, Position, Type, Expected, New) ->
     ?done(emmap_nif:patomic_cas(?resource(File), Position, Type, Expected, New), [File, Position, Type, Expected, New]).
+
+%%% Between programs
+
+%% @doc Takes the advisory lock of the whole file for the handle, if nobody else has one in the way. See
+%% {@link lock_file/3}.
+-spec lock_file(File :: mmap_file(), Kind :: shared | exclusive) -> ok | {error, locked | reason()}.
+lock_file(File, Kind) -> ?checked(emmap_lock:lock(File, Kind, 0), [File, Kind]).
+
+%% @doc Takes the advisory lock of the whole file for the handle, as fcntl(2) with F_OFD_SETLK, waiting up to `Timeout'
+%% milliseconds. Any number of handles can have the `shared' one, or one handle the `exclusive' one, which needs a file
+%% that was opened for writing: a handle with `write' that is not `private', or else it is `{error, ebadf}'. It keeps out
+%% nobody but those who ask for the lock, in this VM, in others and in other programs. It belongs to the handle and all
+%% processes that use it: one that has a lock takes the other kind instead, or keeps it where that is refused. It goes with
+%% {@link unlock_file/1}, with the handle, and with the VM.
+%%
+%% Who waits tries again and again, with pauses of up to 32 ms, and in no order: the system tells nobody that a lock was
+%% given back. A process that waits holds no scheduler, and gets no lock once it was killed. Nobody notices where two wait
+%% for each other.
+-spec lock_file(File :: mmap_file(), Kind :: shared | exclusive, Timeout :: non_neg_integer() | infinity) ->
+          ok | {error, locked | reason()}.
+lock_file(File, Kind, Timeout) -> ?checked(emmap_lock:lock(File, Kind, Timeout), [File, Kind, Timeout]).
+
+%% @doc Gives back the lock of {@link lock_file/3}; `ok' also if the handle has none.
+-spec unlock_file(File :: mmap_file()) -> ok | {error, reason()}.
+unlock_file(File) -> ?checked(emmap_lock:unlock(File), [File]).
 
 %%% Counters
 

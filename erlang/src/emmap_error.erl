@@ -66,6 +66,11 @@ arguments(Function, Args) when Function =:= resize; Function =:= sync ->
     maps:from_list([{Number, <<"not an integer from 0 to 2^63 - 1">>}
                     || {Number, Arg} <- lists:zip(lists:seq(2, length(Args) + 1), Args),
                        not is_integer(Arg) orelse Arg < 0 orelse Arg >= 1 bsl 63]);
+arguments(lock_file, [Kind | _]) when Kind =/= shared, Kind =/= exclusive ->
+    #{2 => text("neither shared nor exclusive: ~ts", [shown(Kind)])};
+arguments(lock_file, [_, Timeout]) when not is_integer(Timeout), Timeout =/= infinity; Timeout < 0 ->
+    #{3 => <<"not a number of milliseconds, nor infinity">>};
+arguments(lock_file, _) -> #{};
 arguments(_, [Position | _]) when not is_integer(Position) -> #{2 => <<"not an integer">>};
 arguments(patomic, [_, Operation, Value]) -> operation(3, Operation, Value);
 arguments(Function, [_, Type | Rest] = Args) when ?is_typed(Function, length(Args) + 1) ->

@@ -9,8 +9,8 @@
 
 -export([init/0]).
 %% All of them; the VM refuses a library that has others.
--define(NIFS, [open/9, close/1, handle_info/1, resize/2, truncate/1, remap/1, allocate/3, next_data/2, try_lock/1, datasync/1,
-               sync/1, sync_range/3, flush/1, advise/4, pread/3, snapshot/3, read/2, read_line/1, pwrite/3, pwritev/3,
+-define(NIFS, [open/9, close/1, handle_info/1, resize/2, truncate/1, remap/1, allocate/3, next_data/2, set_lock/2,
+               datasync/1, sync/1, sync_range/3, flush/1, advise/4, pread/3, snapshot/3, read/2, read_line/1, pwrite/3, pwritev/3,
                write/2, writev/2, position/3, info/1, patomic/4, patomic_read/2, patomic_write/3, patomic_cas/4,
                patomic/5, patomic_read/3, patomic_write/4, patomic_cas/5]).
 -export(?NIFS).
@@ -176,9 +176,9 @@ allocate(_, _, _) -> ?not_loaded.
 -spec next_data(handle(), Offset :: non_neg_integer()) -> {ok, non_neg_integer()} | {error, emmap:reason()}.
 next_data(_, _) -> ?not_loaded.
 
-%% @doc Takes the advisory lock of the file, which others ask for in the same way, until the handle is closed.
--spec try_lock(handle()) -> ok | locked | {error, emmap:reason()}.
-try_lock(_) -> ?not_loaded.
+%% @doc Sets the advisory lock of the file that the handle has, if nobody else has one in the way.
+-spec set_lock(handle(), Kind :: shared | exclusive | none) -> ok | locked | {error, emmap:reason()}.
+set_lock(_, _) -> ?not_loaded.
 
 %% @doc Waits for data and metadata.
 -spec sync(handle()) -> ok | {error, emmap:reason()}.
