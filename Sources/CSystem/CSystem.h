@@ -16,6 +16,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/mman.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
@@ -109,6 +110,10 @@ static inline int sys_lock_file(int fd, short kind) {
   lock.l_type = kind;
   lock.l_whence = SEEK_SET;
   return (int)syscall(SYS_fcntl, fd, 37, &lock);
+}
+// The other one, which knows nothing of that: flock(2).
+static inline int sys_flock(int fd, _Bool takes) {
+  return (int)syscall(SYS_flock, fd, takes ? LOCK_EX | LOCK_NB : LOCK_UN);
 }
 static inline int sys_process(void) { return (int)syscall(SYS_getpid); }
 static inline void sys_yield(void) { syscall(SYS_sched_yield); }

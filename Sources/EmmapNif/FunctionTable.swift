@@ -11,6 +11,7 @@ let functionTable: [NifRow] = [
   row(Remap.self, 1, .dirtyIO),
   row(Allocate.self, 3, .dirtyIO),
   row(NextData.self, 2, .dirtyIO),
+  row(MakersLock.self, 2, .dirtyIO),
   row(SetLock.self, 2, .dirtyIO),
   row(DataSync.self, 1, .dirtyIO),
   row(Sync.self, 1, .dirtyIO),

@@ -22,3 +22,15 @@ enum SetLock: NifCall {
     return try unsafe handle.pointee.file.setLock(lock) { env.isProcessAlive } ? atoms.ok : atoms.locked
   }
 }
+
+/// `makers_lock(Handle, true | false)`: takes the lock of those who make a file of counters, or gives it back; `locked` if
+/// somebody else has it.
+enum MakersLock: NifCall {
+  static var name: StaticString { "makers_lock" }
+  static var blocking: NifFunction { { unsafe perform(MakersLock.self, $0, $1, $2, mayBlock: true) } }
+
+  static func run(_ call: Call, _ patience: Patience) throws(Failure) -> Term? {
+    let takes = call[1] == call.atoms.true
+    return try unsafe call.handle().pointee.file.setMakersLock(takes) ? call.atoms.ok : call.atoms.locked
+  }
+}

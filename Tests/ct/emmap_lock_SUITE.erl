@@ -13,7 +13,8 @@ all() ->
      unlock_file_gives_it_back, a_closed_handle_has_no_lock, a_dropped_handle_has_no_lock, lock_file_waits_for_its_turn,
      a_timeout_has_bounds, a_killed_waiter_gets_nothing, many_waiters_hold_no_scheduler, vms_take_turns,
      a_killed_vm_has_no_lock, other_programs_see_the_lock, the_exclusive_lock_needs_write, remap_keeps_the_lock,
-     locks_refuse_wrong_arguments, new_counters_keep_no_lock].
+     locks_refuse_wrong_arguments, counters_are_made_beside_a_lock,
+     counters_are_made_again_in_a_file_that_was_emptied].
 
 init_per_testcase(Case, Config) -> emmap_test:directory(Case, Config).
 
@@ -241,11 +242,23 @@ locks_refuse_wrong_arguments(Config) ->
     Other = open(Config),
     ?assertEqual(ok, emmap:lock_file(Other, exclusive)).
 
-%% Whoever makes a file of counters has its lock meanwhile, and no longer.
-new_counters_keep_no_lock(Config) ->
+%% What is made under a lock of the library's own is neither held up by a user's lock nor in its way.
+counters_are_made_beside_a_lock(Config) ->
     Path = emmap_test:path(Config, "counters"),
-    {File, 3} = Counters = emmap:open_counters(Path, 3),
-    {ok, Other} = emmap:open(Path, [shared, write]),
+    {ok, File} = emmap:open(Path, [create, shared, write, {size, 16 + 3 * 8}]),
+    ok = emmap:lock_file(File, exclusive),
+    {Other, 3} = Counters = emmap:open_counters(Path, 3),
+    ?assertEqual({error, locked}, emmap:lock_file(Other, exclusive)),
+    ok = emmap:unlock_file(File),
     ?assertEqual(ok, emmap:lock_file(Other, exclusive)),
-    ?assertEqual({error, locked}, emmap:lock_file(File, exclusive)),
     ok = emmap:close_counters(Counters).
+
+%% Whoever has made counters may have them open still when the file has been emptied.
+counters_are_made_again_in_a_file_that_was_emptied(Config) ->
+    Path = emmap_test:path(Config, "counters"),
+    Counters = emmap:open_counters(Path, 3),
+    {ok, File} = emmap:open(Path, [shared, write]),
+    {ok, 0} = emmap:resize(File, 0),
+    Others = emmap:open_counters(Path, 2),
+    ?assertEqual(0, emmap:inc_counter(Others, 1)),
+    ?assertEqual([ok, ok], [emmap:close_counters(Each) || Each <- [Counters, Others]]).

@@ -7,7 +7,7 @@
 %% by setting N and then the magic, both by compare-and-exchange: two that open it at once agree, and a crash in between
 %% leaves a file that is still taken for a new one.
 %%
-%% Whoever makes one holds the file's advisory lock, from the first look to the end. So who finds no room can take back
+%% Whoever makes one holds a lock of the file (flock(2)), from the first look to the end. So who finds no room can take back
 %% what it has made: nobody has counted in it yet, and who waits for the lock opens the file anew when it has changed.
 -module(emmap_counters).
 
@@ -64,7 +64,7 @@ before(_) -> other.
 
 make(Name, File, Count, Before) ->
     try
-        ok = lock(File),
+        lock(File),
         case is_as_opened(File, ?COUNTER(Count)) andalso check(File, Count) of
             false -> close(File, changed);
             new ->
@@ -80,16 +80,18 @@ make(Name, File, Count, Before) ->
     end.
 
 %% Others have it for no longer than it takes to set disk space aside.
-lock(File) ->
-    case emmap_lock:lock(File, exclusive, infinity) of
+lock(?handle(Resource) = File) ->
+    case emmap_nif:makers_lock(Resource, true) of
         ok -> ok;
+        locked -> receive after 2 -> lock(File) end;
         %% A file system without such locks: there the compare-and-exchange has to do.
         {error, Reason} when Reason =:= eopnotsupp; Reason =:= enolck; Reason =:= enosys; Reason =:= einval -> ok;
         {error, Reason} -> error(Reason)
     end.
 
-unlocked(File, Result) ->
-    _ = emmap_lock:unlock(File),
+%% Not only when it is closed: somebody may empty the file, and counters be made in it anew.
+unlocked(?handle(Resource), Result) ->
+    _ = emmap_nif:makers_lock(Resource, false),
     Result.
 
 %% Whether the file still has a name, and the length that it was opened with.

@@ -21,7 +21,7 @@ lock(File, Kind, Timeout) when Kind =:= shared; Kind =:= exclusive ->
     case Timeout of
         infinity -> wait(?resource(File), Kind, infinity, ?FIRST);
         _ when is_integer(Timeout), Timeout >= 0 ->
-            wait(?resource(File), Kind, erlang:monotonic_time(millisecond) + Timeout, ?FIRST);
+            wait(?resource(File), Kind, erlang:monotonic_time(microsecond) + 1000 * Timeout, ?FIRST);
         _ -> {error, badarg}
     end;
 lock(_, _, _) -> {error, badarg}.
@@ -38,9 +38,9 @@ wait(Resource, Kind, Deadline, Pause) ->
         Result -> Result
     end.
 
-%% The atom is greater than any number.
+%% Milliseconds, and not one too few; the atom is greater than any number.
 rest(infinity) -> infinity;
-rest(Deadline) -> max(0, Deadline - erlang:monotonic_time(millisecond)).
+rest(Deadline) -> (max(0, Deadline - erlang:monotonic_time(microsecond)) + 999) div 1000.
 
 %% @doc Gives the lock back.
 -spec unlock(term()) -> ok | {error, emmap:reason()}.

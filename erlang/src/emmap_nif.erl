@@ -12,7 +12,8 @@
 -define(NIFS, [open/9, close/1, handle_info/1, resize/2, truncate/1, remap/1, allocate/3, next_data/2, set_lock/2,
                datasync/1, sync/1, sync_range/3, flush/1, advise/4, pread/3, snapshot/3, read/2, read_line/1,
                pwrite/3, pwritev/3, write/2, writev/2, position/3, info/1, patomic/4, patomic_read/2,
-               patomic_write/3, patomic_cas/4, patomic/5, patomic_read/3, patomic_write/4, patomic_cas/5]).
+               patomic_write/3, patomic_cas/4, patomic/5, patomic_read/3, patomic_write/4, patomic_cas/5,
+               makers_lock/2]).
 -export(?NIFS).
 
 -export_type([handle/0]).
@@ -175,6 +176,10 @@ allocate(_, _, _) -> ?not_loaded.
 %% @doc The first position from an offset on that is in no hole of the file; the size if there is none.
 -spec next_data(handle(), Offset :: non_neg_integer()) -> {ok, non_neg_integer()} | {error, emmap:reason()}.
 next_data(_, _) -> ?not_loaded.
+
+%% @doc Takes the lock of those who make a file of counters, or gives it back: not that of `set_lock'.
+-spec makers_lock(handle(), Take :: boolean()) -> ok | locked | {error, emmap:reason()}.
+makers_lock(_, _) -> ?not_loaded.
 
 %% @doc Sets the advisory lock of the file that the handle has, if nobody else has one in the way.
 -spec set_lock(handle(), Kind :: shared | exclusive | none) -> ok | locked | {error, emmap:reason()}.

@@ -40,6 +40,17 @@ extension File {
     }
   }
 
+  /// Takes the file's other lock (flock(2)), which has nothing to do with that, or gives it back: whoever makes a file of
+  /// counters has it meanwhile. False if somebody else has it. It goes with the handle's descriptor.
+  public func setMakersLock(_ takes: Bool) throws(Failure) -> Bool {
+    if isClosed { throw .closed }
+    return try descriptor.withDescriptor { (number) throws(Failure) in
+      if sys_flock(number, takes) == 0 { return true }
+      if sys_errno() == EWOULDBLOCK { return false }
+      throw .lastError
+    }
+  }
+
   /// What the handle has; known while `structure` is held.
   var heldLock: FileLock { FileLock(rawValue: locked.load(ordering: .relaxed)) ?? .none }
 
