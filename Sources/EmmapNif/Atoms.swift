@@ -8,7 +8,7 @@ struct Atoms {
   var normal, random, sequential, willNeed, dontNeed, noReuse: Term
   var closed, truncated, fixedSize, tooShort, notSupported: Term
   var misaligned, outOfRange, readOnly: Term
-  var double, locked: Term
+  var done, double, last, locked: Term
 
   init(_ env: Environment) {
     ok = env.atom("ok")
@@ -39,7 +39,9 @@ struct Atoms {
     misaligned = env.atom("misaligned")
     outOfRange = env.atom("out_of_range")
     readOnly = env.atom("read_only")
+    done = env.atom("done")
     double = env.atom("double")
+    last = env.atom("last")
     locked = env.atom("locked")
   }
 }

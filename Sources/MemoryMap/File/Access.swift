@@ -55,6 +55,7 @@ extension File {
   ) throws(Failure) -> Outcome<R> {
     var holds = access.writes && access.isWhole && traits.contains(.locked)
     var tries = 0
+    var hasFollowed = !traits.contains(.follow)
     while true {
       let seen = losses.version.load(ordering: .acquiring)
       let ticket = data.ticket
@@ -63,6 +64,12 @@ extension File {
       }
       // After the lock: in `lock` mode a write that begins before the end and ends past it is seen whole.
       let length = self.length.load(ordering: .acquiring)
+      if access.clips && !hasFollowed && seen >= 0 && !fits(offset, count, in: length) {
+        if holds { data.unlock(hasWritten: false) }
+        guard try takeOverGrowth(since: length, patience) else { return .wouldWait }
+        hasFollowed = true
+        continue
+      }
       let fits = access.clips ? fits(offset, 1, in: length) && count > 0 : fits(offset, count, in: length)
       let count = access.clips ? min(count, length &- offset) : count
       guard seen >= 0 && fits && count <= limit && (!access.writes || traits.contains(.writable)) else {

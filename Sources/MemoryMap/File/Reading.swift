@@ -57,13 +57,16 @@ extension File {
     return (isFull ? .system(ENOSPC) : nil, isThere)
   }
 
-  /// Takes over what others have appended since the handle had `length` bytes. False if that is nothing.
+  /// Takes over what others have appended since the handle had `length` bytes. False if there is something, and it would
+  /// have to wait.
   @inline(never)
   func takeOverGrowth(since length: Int, _ patience: Patience) throws(Failure) -> Bool {
-    guard window == nil, !traits.contains(.anonymous) else { return false }
+    guard window == nil, !traits.contains(.anonymous) else { return true }
     let end = try descriptor.withDescriptor { (number) throws(Failure) in try fileLength(number) }
-    if end - mapping.fileOffset - slack <= length { return false }
-    return try remap() > length
+    if end - mapping.fileOffset - slack <= length { return true }
+    if patience == .none { return false }
+    _ = try remap()
+    return true
   }
 
   /// Tells whether the bytes are in memory, as far as they lie within the mapping, so that touching them waits for no
