@@ -241,6 +241,12 @@ static inline void sys_copy(void *target, const void *source, size_t count) {
 #endif
 }
 
+// memmem(3), which headers have for _GNU_SOURCE alone.
+extern void *memmem(const void *bytes, size_t count, const void *pattern, size_t length);
+static inline const void *sys_find(const void *bytes, size_t count, const void *pattern, size_t length) {
+  return memmem(bytes, count, pattern, length);
+}
+
 // The signal's union members and handler union are out of Swift's sight.
 typedef void (*sys_signal_handler)(int, siginfo_t *, void *);
 static inline uintptr_t sys_fault_address(const siginfo_t *info) { return (uintptr_t)info->si_addr; }

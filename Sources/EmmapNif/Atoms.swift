@@ -9,7 +9,7 @@ struct Atoms {
   var normal, random, sequential, willNeed, dontNeed, noReuse: Term
   var closed, truncated, fixedSize, tooShort, notSupported: Term
   var misaligned, outOfRange, readOnly: Term
-  var double, locked, shared, exclusive, none: Term
+  var done, double, last, locked, shared, exclusive, none: Term
 
   init(_ env: Environment) {
     ok = env.atom("ok")
@@ -50,7 +50,9 @@ struct Atoms {
     misaligned = env.atom("misaligned")
     outOfRange = env.atom("out_of_range")
     readOnly = env.atom("read_only")
+    done = env.atom("done")
     double = env.atom("double")
+    last = env.atom("last")
     locked = env.atom("locked")
     shared = env.atom("shared")
     exclusive = env.atom("exclusive")

@@ -27,6 +27,8 @@ let functionTable: [NifRow] = [
   row(Snapshot.self, 3, .normal) { unsafe perform(Snapshot.self, $0, $1, $2, mayBlock: false) },
   row(Read.self, 2, .normal) { unsafe perform(Read.self, $0, $1, $2, mayBlock: false) },
   row(ReadLine.self, 1, .normal) { unsafe perform(ReadLine.self, $0, $1, $2, mayBlock: false) },
+  row(Lines.self, 2, .normal) { unsafe perform(Lines.self, $0, $1, $2, mayBlock: false) },
+  row(Search.self, 5, .normal) { unsafe perform(Search.self, $0, $1, $2, mayBlock: false) },
   row(PWrite.self, 3, .normal) { unsafe perform(PWrite.self, $0, $1, $2, mayBlock: false) },
   row(Write.self, 2, .normal) { unsafe perform(Write.self, $0, $1, $2, mayBlock: false) },
   // Here while the mapping is small and the file only read.

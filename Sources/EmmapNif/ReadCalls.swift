@@ -5,7 +5,7 @@ import MemoryMap
 
 /// Up to how many bytes a call does not ask whether they are in memory: asking about 64 KiB costs a quarter of copying
 /// them.
-private let smallCount = 64 << 10
+let smallReadBytes = 64 << 10
 /// From how many bytes up a read is charged to the process, and how many are a hundredth of its time slice of a
 /// millisecond: 13 GB/s, between what caches and what memory gives.
 private let chargeFrom = 32 << 10
@@ -17,7 +17,7 @@ private let inlineLimit = 1 << 20
 // Reads return the bare binary; emmap.erl puts `ok` to it, at less cost.
 
 /// A binary of bytes of a file, and how many of the file's bytes it stands for.
-private struct Bytes {
+struct Bytes {
   let term: Term
   let count: Int
 }
@@ -51,7 +51,7 @@ extension Call {
   ) throws(Failure) -> Outcome<Bytes> {
     if patience == .none {
       let count = unsafe min(count, max(handle.pointee.file.size - offset, 0))
-      if unsafe count > smallCount
+      if unsafe count > smallReadBytes
         && (count > inlineLimit || !handle.pointee.file.isResident(at: offset, count: count))
       {
         return .wouldWait
@@ -71,11 +71,11 @@ extension Call {
   }
 
   /// Makes a binary of `count` bytes that `fill` fills; nil when memory is out.
-  private func allocated(count: Int, _ fill: (UnsafeMutableRawPointer) -> Void) -> Term? {
-    count <= smallCount ? unsafe env.binary(count: count, fill) : unsafe env.largeBinary(count: count, fill)
+  func allocated(count: Int, _ fill: (UnsafeMutableRawPointer) -> Void) -> Term? {
+    count <= smallReadBytes ? unsafe env.binary(count: count, fill) : unsafe env.largeBinary(count: count, fill)
   }
 
-  private func orNoMemory(_ outcome: Outcome<Bytes?>) throws(Failure) -> Outcome<Bytes> {
+  func orNoMemory(_ outcome: Outcome<Bytes?>) throws(Failure) -> Outcome<Bytes> {
     switch outcome {
     case .done(let bytes?): return .done(bytes)
     case .done(nil): throw .noMemory
@@ -86,13 +86,27 @@ extension Call {
 
   /// Makes a binary of the line at `offset`, with its newline; `\r\n` comes as `\n`, and so always as a copy.
   @inline(__always)
-  fileprivate func line(
+  func line(
     _ handle: UnsafeMutablePointer<Handle>, at offset: Int, _ patience: Patience
   ) throws(Failure) -> Outcome<Bytes> {
-    var isTooLong = false
-    let outcome = try unsafe handle.pointee.file.access(.read, at: offset, count: .max &- offset, patience) {
+    // A file that is followed is asked how long it is only where a line meets the end.
+    if unsafe handle.pointee.file.isFollowed, case let known = unsafe handle.pointee.file.size &- offset, known > 0,
+      let outcome = try unsafe line(handle, at: offset, within: known, mayMeetEnd: false, patience)
+    {
+      return outcome
+    }
+    return try unsafe line(handle, at: offset, within: .max &- offset, mayMeetEnd: true, patience) ?? .wouldWait
+  }
+
+  /// The same, of the line that begins within `count` bytes; nil if it has no newline in them, and may not go without.
+  @inline(__always)
+  private func line(
+    _ handle: UnsafeMutablePointer<Handle>, at offset: Int, within count: Int, mayMeetEnd: Bool, _ patience: Patience
+  ) throws(Failure) -> Outcome<Bytes>? {
+    var (isTooLong, meetsEnd) = (false, false)
+    let outcome = try unsafe handle.pointee.file.access(.read, at: offset, count: count, patience) {
       region, start, count -> (Bytes?, touched: Int) in
-      let limit = patience == .none ? min(count, smallCount) : count
+      let limit = patience == .none ? min(count, smallReadBytes) : count
       var (extent, text, isPlain) = (count, count, true)
       if let end = unsafe memchr(start, 0x0A, limit) {
         extent = unsafe UnsafeRawPointer(end) - UnsafeRawPointer(start) &+ 1
@@ -102,6 +116,9 @@ extension Call {
       } else if limit < count {
         isTooLong = true
         return (nil, touched: limit)
+      } else if !mayMeetEnd {
+        meetsEnd = true
+        return (nil, touched: 0)
       }
       if unsafe isPlain && handle.pointee.file.traits.contains(.direct) {
         return (Bytes(term: unsafe env.binary(of: region, start, count: extent), count: extent), touched: extent)
@@ -112,13 +129,14 @@ extension Call {
       }
       return (term.map { Bytes(term: $0, count: extent) }, touched: extent)
     }
-    return isTooLong ? .wouldWait : try orNoMemory(outcome)
+    if isTooLong { return .wouldWait }
+    return meetsEnd ? nil : try orNoMemory(outcome)
   }
 
   /// Reads from the position with `read(position)`, and moves it behind what was read; what somebody else has read
   /// meanwhile is theirs. Nil if the call would have to wait.
   @inline(__always)
-  fileprivate func atPosition(
+  func atPosition(
     _ handle: UnsafeMutablePointer<Handle>, atEnd: Term, _ read: (Int) throws(Failure) -> Outcome<Bytes>
   ) throws(Failure) -> Term? {
     while true {

@@ -27,6 +27,12 @@ extension Environment {
     return unsafe Term(enif_make_binary(raw, &binary))
   }
 
+  /// Makes a binary of bytes of another one, which it keeps alive.
+  @inline(__always)
+  public func part(of binary: Term, at offset: Int, count: Int) -> Term {
+    unsafe Term(enif_make_sub_binary(raw, binary.raw, offset, count))
+  }
+
   /// The binaries of a list, for as long as the call lasts; nil if it is no list of binaries.
   public func vector(_ list: Term) -> UnsafeBufferPointer<SysIOVec>? {
     var length: UInt32 = 0

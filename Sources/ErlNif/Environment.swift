@@ -58,6 +58,21 @@ public struct Term: Equatable, Sendable {
     }
   }
 
+  /// Makes the list of no terms.
+  public var emptyList: Term { unsafe Term(enif_make_list_from_array(raw, nil, 0)) }
+
+  /// Makes a list of a term and the rest.
+  @inline(__always)
+  public func cell(_ head: Term, _ tail: Term) -> Term { unsafe Term(enif_make_list_cell(raw, head.raw, tail.raw)) }
+
+  /// Calls `body` with each term of a list. False if it is no list, or an improper one.
+  public func forEach<E: Error>(in list: Term, _ body: (Term) throws(E) -> Void) throws(E) -> Bool {
+    var rest = list.raw
+    var head: ERL_NIF_TERM = 0
+    while unsafe enif_get_list_cell(raw, rest, &head, &rest) != 0 { try body(Term(head)) }
+    return unsafe enif_is_empty_list(raw, rest) != 0
+  }
+
   // MARK: Numbers
 
   /// The value of an integer that fits in 64 bits, signed.

@@ -43,6 +43,8 @@ emmap_functions() ->
      {position, [handle, location]}, {copy, [handle, handle, count]}, {ipread_s32bu_p32bu, [handle, offset, count]},
      {read_handle_info, [handle, info_options]},
      {sendfile, [handle, any, any, any, any, any, any, any]}, {internal_get_nif_resource, [handle]},
+     {match, [handle, pattern]}, {match, [handle, pattern, match_options]}, {matches, [handle, pattern]},
+     {matches, [handle, pattern, match_options]}, {lines, [handle, count]}, {fold_lines, [line_function, any, handle]},
      {resize, [handle]}, {resize, [handle, offset]}, {truncate, [handle]}, {remap, [handle]},
      {allocate, [handle, offset, allocation]}, {sync, [handle]}, {sync, [handle, offset, count]}, {datasync, [handle]},
      {flush, [handle]}, {advise, [handle, offset, count, advice]}, {patomic, [handle, word_position, operation, word]},
@@ -150,6 +152,9 @@ right(operation, _, _, _, _) -> add;
 right(type, _, _, _, _) -> i16;
 right(lock, _, _, _, _) -> shared;
 right(timeout, _, _, _, _) -> 0;
+right(pattern, _, _, _, _) -> <<"line">>;
+right(match_options, _, _, _, _) -> [{scope, {1, 100}}];
+right(line_function, _, _, _, _) -> fun max/2;
 right(word, _, _, _, _) -> 1;
 right(number, _, _, _, _) -> 10;
 right(any, _, _, _, _) -> 1.
@@ -171,6 +176,9 @@ is_answer(_, {returned, ok}) -> true;
 is_answer(_, {returned, eof}) -> true;
 is_answer(_, {returned, {ok, _}}) -> true;
 is_answer(info, {returned, Info}) -> is_map(Info);
+is_answer(Function, {returned, nomatch}) -> Function =:= match;
+is_answer(match, {returned, {Position, Length}}) -> is_integer(Position) andalso is_integer(Length);
+is_answer(matches, {returned, Matches}) -> is_list(Matches);
 is_answer(open_counters, {returned, {#file_descriptor{}, N}}) -> is_integer(N);
 is_answer(Function, {returned, Word}) -> is_bare(Function) andalso is_integer(Word);
 is_answer(_, _) -> false.
@@ -415,6 +423,13 @@ usual(location) ->
         _ -> {one_of([bof, cur, eof]), usual(offset) - value_number()}
     end;
 usual(advice) -> one_of([normal, sequential, random, will_need, dont_need, no_reuse, never]);
+usual(pattern) ->
+    Patterns = [<<0>>, <<"\n">>, <<"x">>, <<"line\r\n">>, <<"other\nother">>, <<0:8192>>, binary:copy(<<"x">>, 100000)],
+    one_of([one_of(Patterns), [one_of(Patterns), one_of(Patterns), <<"bc">>]]);
+usual(match_options) ->
+    [one_of([last, {limit, rand:uniform(3000)}, {scope, {value(offset), usual(count) - ?LIMIT div 2}}])
+     || _ <- lists:seq(1, rand:uniform(3) - 1)];
+usual(line_function) -> one_of([fun max/2, fun(_, Count) -> Count end]);
 usual(word_position) -> 8 * (rand:uniform(?LIMIT div 8) - 1);
 usual(operation) -> one_of([add, sub, 'band', 'bor', 'bxor', xchg, min, max]);
 usual(lock) -> one_of([shared, shared, exclusive]);

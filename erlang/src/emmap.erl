@@ -25,6 +25,7 @@
 -export([init/0, open/2, open/4, close/1, info/1]).
 -export([read/2, read_line/1, pread/2, pread/3, snapshot/3, write/2, pwrite/2, pwrite/3, position/2, copy/3,
          ipread_s32bu_p32bu/3, read_handle_info/2, sendfile/8, internal_get_nif_resource/1]).
+-export([match/2, match/3, matches/2, matches/3, lines/2, fold_lines/3]).
 -export([resize/1, resize/2, truncate/1, remap/1, allocate/3]).
 -export([sync/1, sync/3, datasync/1, flush/1, advise/4]).
 -export([patomic/4, patomic/5, patomic_read/2, patomic_read/3, patomic_write/3, patomic_write/4, patomic_cas/4,
@@ -33,7 +34,7 @@
 -export([open_counters/1, open_counters/2, close_counters/1, inc_counter/2, inc_counter/3, dec_counter/2,
          dec_counter/3, set_counter/3, read_counter/2]).
 
--export_type([mmap_file/0, open_option/0, resource/0, counters/0, location/0, advice/0, operation/0,
+-export_type([mmap_file/0, open_option/0, resource/0, pattern/0, counters/0, location/0, advice/0, operation/0,
               word_type/0, reason/0, info/0]).
 
 -on_load(load/0).
@@ -114,6 +115,9 @@
 %% <dt>`nocache'</dt><dd>For macOS; without effect elsewhere.</dd>
 %% <dt>`debug'</dt><dd>Say on standard error when the handle is opened, closed, resized or remapped.</dd>
 %% </dl>
+
+-type pattern() :: binary() | [binary(), ...].
+%% What to search for: bytes, or several of them. None may be empty.
 
 -type location() :: integer() | bof | cur | eof | {bof | cur | eof, integer()}.
 %% Where to move the position, in bytes: from the start of the mapping (`bof', and a bare integer), from the position
@@ -237,6 +241,52 @@ snapshot(_, _, _) -> {error, badarg}.
           {ok, [binary() | resource() | eof]} | {error, reason()}.
 pread(?handle(Resource), List) -> emmap_file:pread_list(Resource, List);
 pread(_, _) -> {error, badarg}.
+
+%%% Searching
+
+%% @doc The same as `match(File, Pattern, [])'.
+-spec match(File :: mmap_file(), Pattern :: pattern()) ->
+          {Position :: non_neg_integer(), Length :: pos_integer()} | nomatch | {error, reason()}.
+match(File, Pattern) -> ?answer(emmap_search:match(File, Pattern, []), [File, Pattern]).
+
+%% @doc Finds the first match in the range `scope', which is as in `binary:match/3'; of those that begin there, the
+%% longest. By default the range is all that there is. With `last' it is the match that begins last.
+%%
+%% Large ranges are searched on dirty schedulers, and in pieces: a process that is killed searches no further. In `lock'
+%% mode no half of a write is seen within a MiB; what is written meanwhile may be seen in one piece and not in
+%% another. If a part of the range is no longer in the file it is `{error, truncated}', unless a match comes before.
+-spec match(File :: mmap_file(), Pattern :: pattern(),
+            Options :: [{scope, {Start :: non_neg_integer(), Length :: integer()}} | last]) ->
+          {Position :: non_neg_integer(), Length :: pos_integer()} | nomatch | {error, reason()}.
+match(File, Pattern, Options) ->
+    ?answer(emmap_search:match(File, Pattern, Options), [File, Pattern, Options]).
+
+%% @doc The same as `matches(File, Pattern, [])'.
+-spec matches(File :: mmap_file(), Pattern :: pattern()) ->
+          [{Position :: non_neg_integer(), Length :: pos_integer()}] | {error, reason()}.
+matches(File, Pattern) -> ?answer(emmap_search:matches(File, Pattern, []), [File, Pattern]).
+
+%% @doc Finds all matches that do not overlap, from the first one on, as `binary:matches/3'; with `limit', no more than
+%% so many. What {@link match/3} says of large ranges holds here, too.
+-spec matches(File :: mmap_file(), Pattern :: pattern(),
+              Options :: [{scope, {Start :: non_neg_integer(), Length :: integer()}} | {limit, pos_integer()}]) ->
+          [{Position :: non_neg_integer(), Length :: pos_integer()}] | {error, reason()}.
+matches(File, Pattern, Options) ->
+    ?answer(emmap_search:matches(File, Pattern, Options), [File, Pattern, Options]).
+
+%% @doc Reads lines from the position, each as {@link read_line/1} gives it, and moves the position behind them: up to
+%% `Max' of them, and at least one, but no more than 64 KiB or 4096 of them at once. They are parts of one binary of at
+%% most 64 KiB, which each of them keeps alive (`binary:copy/1' lets go of it); a longer line is a binary of its own.
+%% With `direct' they point into the mapping. `eof' at the end.
+-spec lines(File :: mmap_file(), Max :: pos_integer()) ->
+          {ok, [binary() | resource(), ...]} | eof | {error, reason()}.
+lines(File, Max) -> ?answer(emmap_search:lines(File, Max), [File, Max]).
+
+%% @doc Calls `Fun(Line, Acc)' with each line from the position to the end, as `lists:foldl/3'. In little memory,
+%% however long the file is. The position moves ahead of the lines, several of them at a time.
+-spec fold_lines(Fun :: fun((Line :: binary() | resource(), Acc) -> Acc), Acc, File :: mmap_file()) ->
+          {ok, Acc} | {error, reason()}.
+fold_lines(Fun, Acc, File) -> ?answer(emmap_search:fold_lines(Fun, Acc, File), [Fun, Acc, File]).
 
 %%% Writing
 

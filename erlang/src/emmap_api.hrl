@@ -62,3 +62,10 @@
             {error, Reason} -> erlang:error({Reason, hd(Args)}, Args,
                                             [{error_info, #{module => emmap_error, cause => {counters, Reason}}}])
         end).
+
+%% Passes on what a function has answered that says which argument is wrong.
+-define(answer(Result, Args),
+        case Result of
+            {bad, Number, Why} -> ?badarg(Args, {Number, Why});
+            Answer -> Answer
+        end).

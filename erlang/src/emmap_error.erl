@@ -129,6 +129,10 @@ cut(Text) ->
         _ -> [string:slice(Text, 0, ?SHOWN), "..."]
     end.
 
+argument_text(not_a_file) -> <<"not a memory-mapped file">>;
+argument_text(not_a_pattern) -> <<"not a binary with a byte or more, nor a list of such binaries">>;
+argument_text(not_a_positive_number) -> <<"not an integer from 1 to 2^63 - 1">>;
+argument_text(not_a_function) -> <<"not a function of two arguments">>;
 argument_text(not_a_name) -> <<"not a file name">>;
 argument_text(not_an_offset) -> <<"not an integer from 0 to 2^63 - 1">>;
 argument_text(not_a_length) -> <<"not an integer from 0 to 2^63 - 1">>;

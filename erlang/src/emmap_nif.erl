@@ -13,7 +13,7 @@
                datasync/1, sync/1, sync_range/3, flush/1, advise/4, pread/3, snapshot/3, read/2, read_line/1,
                pwrite/3, pwritev/3, write/2, writev/2, position/3, info/1, patomic/4, patomic_read/2,
                patomic_write/3, patomic_cas/4, patomic/5, patomic_read/3, patomic_write/4, patomic_cas/5,
-               makers_lock/2]).
+               makers_lock/2, lines/2, search/5]).
 -export(?NIFS).
 
 -export_type([handle/0]).
@@ -136,6 +136,18 @@ read(_, _) -> ?not_loaded.
 %% @doc Reads a line at the position. The bare bytes.
 -spec read_line(handle()) -> binary() | eof | {error, emmap:reason()}.
 read_line(_) -> ?not_loaded.
+
+%% @doc Reads lines at the position, at most so many; there may be more than it gives. The bare list.
+-spec lines(handle(), Limit :: pos_integer()) -> [binary(), ...] | eof | {error, emmap:reason()}.
+lines(_, _) -> ?not_loaded.
+
+%% @doc Searches a part of a range. `Next' is where to go on: from there or, for the last match, up to there.
+%% `out_of_range': the range ends past the end.
+-spec search(handle(), Patterns :: [binary(), ...], From :: non_neg_integer(), To :: non_neg_integer() | eof,
+             Limit :: pos_integer() | last) ->
+          {Next :: non_neg_integer() | done, [{Position :: non_neg_integer(), Length :: pos_integer()}]}
+        | {error, emmap:reason() | out_of_range}.
+search(_, _, _, _, _) -> ?not_loaded.
 
 %% @doc Writes at an offset. Lists are copied here, so they should not be long.
 -spec pwrite(handle(), Offset :: term(), iodata()) -> ok | {error, emmap:reason()}.

@@ -55,11 +55,11 @@ extension File {
   ) throws(Failure) -> Outcome<R> {
     var holds = access.writes && access.isWhole && traits.contains(.locked)
     var tries = 0
+    // Once: others may append for ever.
+    if access.clips && traits.contains(.follow) {
+      guard try takeOverGrowth(at: offset, count: count, patience) else { return .wouldWait }
+    }
     while true {
-      if access.clips && traits.contains(.follow) {
-        guard let hasGrown = try takeOverGrowth(at: offset, count: count, patience) else { return .wouldWait }
-        if hasGrown { continue }
-      }
       let seen = losses.version.load(ordering: .acquiring)
       let ticket = data.ticket
       if holds && !data.tryLock() {

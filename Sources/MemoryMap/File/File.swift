@@ -138,6 +138,10 @@ import Synchronization
 
   var isClosed: Bool { losses.isClosed }
 
+  /// Whether a read that meets the end looks whether the file has become longer.
+  @inline(__always)
+  public var isFollowed: Bool { traits.contains(.follow) }
+
   /// The region of the present length.
   // Acquiring: the region's own fields are read through it.
   @inline(__always)

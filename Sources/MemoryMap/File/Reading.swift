@@ -58,15 +58,16 @@ extension File {
   }
 
   /// Takes over what others have appended, if a read of `count` bytes from `offset` meets the end. False if there is
-  /// nothing to take over, nil if there is, and it would have to wait.
+  /// something, and it would have to wait.
   @inline(never)
-  func takeOverGrowth(at offset: Int, count: Int, _ patience: Patience) throws(Failure) -> Bool? {
+  func takeOverGrowth(at offset: Int, count: Int, _ patience: Patience) throws(Failure) -> Bool {
     let length = size
-    if fits(offset, count, in: length) || window != nil || isClosed { return false }
+    if fits(offset, count, in: length) || window != nil || isClosed { return true }
     let end = try descriptor.withDescriptor { (number) throws(Failure) in try fileLength(number) }
-    if end - mapping.fileOffset - slack <= length { return false }
-    if patience == .none { return nil }
-    return try remap() > length
+    if end - mapping.fileOffset - slack <= length { return true }
+    if patience == .none { return false }
+    _ = try remap()
+    return true
   }
 
   /// Tells whether the bytes are in memory, as far as they lie within the mapping, so that touching them waits for no
