@@ -54,6 +54,8 @@ emmap_functions() ->
 memory_functions() ->
     [{patomic, [handle, word_position, type, operation, word]}, {patomic_read, [handle, word_position, type]},
      {patomic_write, [handle, word_position, type, word]}, {patomic_cas, [handle, word_position, type, word, word]},
+     {resident, [handle, offset, count]}, {populate, [handle, offset, count]}, {lock_memory, [handle, offset, count]},
+     {unlock_memory, [handle, offset, count]}, {punch_hole, [handle, offset, count]},
      {lock_file, [handle, lock]}, {lock_file, [handle, lock, timeout]}, {unlock_file, [handle]}].
 
 atomics_functions() ->
@@ -252,7 +254,8 @@ one(Seed, Worker, Number, Table) ->
     case is_answer(Function, Answer) of
         true ->
             keep(Answer, Function, Slot, Table),
-            {Function, essence(Answer)};
+            %% What is in memory is the system's affair.
+            {Function, essence(case Function of resident -> resident; _ -> Answer end)};
         false -> exit({no_answer, {call_number, Seed, Worker, Number}, {Module, Function, Args}, Answer})
     end.
 
@@ -413,7 +416,8 @@ usual(location) ->
         2 -> value(offset);
         _ -> {one_of([bof, cur, eof]), usual(offset) - value_number()}
     end;
-usual(advice) -> one_of([normal, sequential, random, will_need, dont_need, no_reuse, never]);
+usual(advice) ->
+    one_of([normal, sequential, random, will_need, dont_need, no_reuse, huge_page, no_huge_page, cold, page_out, never]);
 usual(word_position) -> 8 * (rand:uniform(?LIMIT div 8) - 1);
 usual(operation) -> one_of([add, sub, 'band', 'bor', 'bxor', xchg, min, max]);
 usual(lock) -> one_of([shared, shared, exclusive]);

@@ -48,3 +48,11 @@
             {error, badarg} -> ?badarg(Args, badarg);
             Checked -> Checked
         end).
+
+%% The same for one that takes a range, where what lies outside, or a handle that cannot be written, is a mistake, too.
+-define(ranged(Function, File, Offset, Count),
+        case emmap_nif:Function(?resource(File), Offset, Count) of
+            {error, Mistake} when Mistake =:= badarg; Mistake =:= read_only -> ?badarg([File, Offset, Count], Mistake);
+            {error, out_of_range} -> ?badarg([File, Offset, Count], past_the_end);
+            Ranged -> Ranged
+        end).
