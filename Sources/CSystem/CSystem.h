@@ -44,7 +44,11 @@ static const int sys_map_huge_1gb = 30 << 26;
 static const int sys_map_sync = 0x80000;
 static const int sys_map_fixed_noreplace = 0x100000;
 static const int sys_map_uninitialized = 0x4000000;
-static const int sys_advise_cold = 20;           // MADV_COLD, Linux 5.4
+static const int sys_advise_remove = 9;           // MADV_REMOVE
+static const int sys_advise_huge = 14;            // MADV_HUGEPAGE
+static const int sys_advise_no_huge = 15;         // MADV_NOHUGEPAGE
+static const int sys_advise_cold = 20;            // MADV_COLD, Linux 5.4
+static const int sys_advise_page_out = 21;        // MADV_PAGEOUT, Linux 5.4
 static const int sys_advise_populate_read = 22;   // MADV_POPULATE_READ, Linux 5.14
 static const int sys_advise_populate_write = 23;  // MADV_POPULATE_WRITE, Linux 5.14
 
@@ -114,6 +118,10 @@ static inline int sys_lock_file(int fd, short kind) {
 // The other one, which knows nothing of that: flock(2).
 static inline int sys_flock(int fd, _Bool takes) {
   return (int)syscall(SYS_flock, fd, takes ? LOCK_EX | LOCK_NB : LOCK_UN);
+}
+// mlock2(2) with MLOCK_ONFAULT, Linux 4.4: what is in memory stays there, and so does what comes.
+static inline int sys_lock_on_fault(const void *start, size_t length) {
+  return (int)syscall(SYS_mlock2, start, length, 1);
 }
 static inline int sys_process(void) { return (int)syscall(SYS_getpid); }
 static inline void sys_yield(void) { syscall(SYS_sched_yield); }

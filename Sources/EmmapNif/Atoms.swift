@@ -6,7 +6,7 @@ struct Atoms {
   var bof, cur, `true`, `false`: Term
   var add, sub, band, bor, bxor, xchg, min, max: Term
   var i8, i16, i32, i64, u8, u16, u32, u64: Term
-  var normal, random, sequential, willNeed, dontNeed, noReuse: Term
+  var normal, random, sequential, willNeed, dontNeed, noReuse, hugePage, noHugePage, cold, pageOut: Term
   var closed, truncated, fixedSize, tooShort, notSupported: Term
   var misaligned, outOfRange, readOnly: Term
   var done, double, last, locked, shared, exclusive, none: Term
@@ -42,6 +42,10 @@ struct Atoms {
     willNeed = env.atom("will_need")
     dontNeed = env.atom("dont_need")
     noReuse = env.atom("no_reuse")
+    hugePage = env.atom("huge_page")
+    noHugePage = env.atom("no_huge_page")
+    cold = env.atom("cold")
+    pageOut = env.atom("page_out")
     closed = env.atom("closed")
     truncated = env.atom("truncated")
     fixedSize = env.atom("fixed_size")

@@ -18,6 +18,11 @@ let functionTable: [NifRow] = [
   row(SyncRange.self, 3, .dirtyIO),
   row(Flush.self, 1, .dirtyIO),
   row(Advise.self, 4, .dirtyIO),
+  row(Resident.self, 3, .dirtyIO),
+  row(Populate.self, 3, .dirtyIO),
+  row(LockMemory.self, 3, .dirtyIO),
+  row(UnlockMemory.self, 3, .dirtyIO),
+  row(PunchHole.self, 3, .dirtyIO),
   row(PWriteVector.self, 3, .dirtyIO),
   row(WriteVector.self, 2, .dirtyIO),
   // Copies the name, however long it is.

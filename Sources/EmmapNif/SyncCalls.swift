@@ -31,7 +31,7 @@ enum SyncRange: NifCall {
 
   static func run(_ call: Call, _ patience: Patience) throws(Failure) -> Term? {
     let handle = try unsafe call.handle()
-    try unsafe handle.pointee.file.syncRange(at: try call.offset(1), count: try call.offset(2))
+    try unsafe handle.pointee.file.syncRange(at: try call.natural(1), count: try call.natural(2))
     return call.atoms.ok
   }
 }
@@ -63,6 +63,10 @@ enum Advise: NifCall {
     case atoms.willNeed: advice = .willNeed
     case atoms.dontNeed: advice = .dontNeed
     case atoms.noReuse: advice = .noReuse
+    case atoms.hugePage: advice = .hugePage
+    case atoms.noHugePage: advice = .noHugePage
+    case atoms.cold: advice = .cold
+    case atoms.pageOut: advice = .pageOut
     default: throw .invalid
     }
     try unsafe handle.pointee.file.advise(at: offset, count: count, advice)

@@ -57,6 +57,8 @@ emmap_functions() ->
 memory_functions() ->
     [{patomic, [handle, word_position, type, operation, word]}, {patomic_read, [handle, word_position, type]},
      {patomic_write, [handle, word_position, type, word]}, {patomic_cas, [handle, word_position, type, word, word]},
+     {resident, [handle, offset, count]}, {populate, [handle, offset, count]}, {lock_memory, [handle, offset, count]},
+     {unlock_memory, [handle, offset, count]}, {punch_hole, [handle, offset, count]},
      {lock_file, [handle, lock]}, {lock_file, [handle, lock, timeout]}, {unlock_file, [handle]}].
 
 atomics_functions() ->
@@ -261,7 +263,8 @@ one(Seed, Worker, Number, Table) ->
     case is_answer(Function, Answer) of
         true ->
             keep(Answer, Function, Slot, Table),
-            {Function, essence(Answer)};
+            %% What is in memory is the system's affair.
+            {Function, essence(case Function of resident -> resident; _ -> Answer end)};
         false -> exit({no_answer, {call_number, Seed, Worker, Number}, {Module, Function, Args}, Answer})
     end.
 
@@ -422,7 +425,8 @@ usual(location) ->
         2 -> value(offset);
         _ -> {one_of([bof, cur, eof]), usual(offset) - value_number()}
     end;
-usual(advice) -> one_of([normal, sequential, random, will_need, dont_need, no_reuse, never]);
+usual(advice) ->
+    one_of([normal, sequential, random, will_need, dont_need, no_reuse, huge_page, no_huge_page, cold, page_out, never]);
 usual(pattern) ->
     Patterns = [<<0>>, <<"\n">>, <<"x">>, <<"line\r\n">>, <<"other\nother">>, <<0:8192>>, binary:copy(<<"x">>, 100000)],
     one_of([one_of(Patterns), [one_of(Patterns), one_of(Patterns), <<"bc">>]]);

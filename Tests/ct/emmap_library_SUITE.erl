@@ -512,7 +512,7 @@ cases() ->
         ++ memory_cases().
 
 memory_cases() ->
-    T = emmap_typed_words_SUITE, K = emmap_lock_SUITE,
+    T = emmap_typed_words_SUITE, K = emmap_lock_SUITE, M = emmap_memory_SUITE,
     [{Function, Arity, {T, operations_agree_with_arithmetic}, {T, typed_words_have_bounds},
       {T, wrong_arguments_are_refused}}
      || {Function, Arity} <- [{patomic, 5}, {patomic_read, 3}, {patomic_write, 4}]]
@@ -523,7 +523,15 @@ memory_cases() ->
             {lock_file, 3, {K, lock_file_waits_for_its_turn}, {K, a_timeout_has_bounds},
              {K, locks_refuse_wrong_arguments}},
             {unlock_file, 1, {K, unlock_file_gives_it_back}, {K, a_closed_handle_has_no_lock},
-             {K, locks_refuse_wrong_arguments}}].
+             {K, locks_refuse_wrong_arguments}}]
+        ++ [{Function, 3, {M, Good}, {M, Limit}, {M, ranges_refuse_wrong_arguments}}
+            || {Function, Good, Limit} <- [{resident, resident_counts_what_is_in_memory, resident_counts_bytes},
+                                           {populate, populate_makes_private_pages, ranges_have_bounds},
+                                           {lock_memory, lock_memory_keeps_a_range_in_memory,
+                                            lock_memory_has_the_limit_of_the_process},
+                                           {unlock_memory, unlock_memory_lets_a_range_go, ranges_have_bounds},
+                                           {punch_hole, punch_hole_gives_disk_space_back,
+                                            punch_hole_past_the_end_is_left_out}]].
 
 %% The same for emmap_atomics.
 atomics_cases() ->

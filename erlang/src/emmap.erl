@@ -28,6 +28,7 @@
 -export([match/2, match/3, matches/2, matches/3, lines/2, fold_lines/3]).
 -export([resize/1, resize/2, truncate/1, remap/1, allocate/3]).
 -export([sync/1, sync/3, datasync/1, flush/1, advise/4]).
+-export([resident/3, populate/3, lock_memory/3, unlock_memory/3, punch_hole/3]).
 -export([patomic/4, patomic/5, patomic_read/2, patomic_read/3, patomic_write/3, patomic_write/4, patomic_cas/4,
          patomic_cas/5]).
 -export([lock_file/2, lock_file/3, unlock_file/1]).
@@ -123,10 +124,13 @@
 %% Where to move the position, in bytes: from the start of the mapping (`bof', and a bare integer), from the position
 %% (`cur') or from the end (`eof'); without an integer, to there.
 
--type advice() :: normal | sequential | random | will_need | dont_need | no_reuse.
+-type advice() :: normal | sequential | random | will_need | dont_need | no_reuse | huge_page | no_huge_page | cold
+                | page_out.
 %% How a range is going to be used, as in `file:advise/4'. `normal': in no special way. `sequential': from its start to
 %% its end, so that more is read ahead. `random': in any order, so that nothing is. `will_need': soon, so that it is
-%% brought into memory. `dont_need' and `no_reuse': not soon again, so that its memory may be taken first.
+%% brought into memory. `dont_need' and `no_reuse': not soon again, so that its memory may be taken first. Beside those of `file': `huge_page' and `no_huge_page'
+%% (MADV_HUGEPAGE), `cold', as `no_reuse', and `page_out': the memory goes now, to the file or to swap (MADV_PAGEOUT). What
+%% the system cannot do it leaves.
 
 -type operation() :: add | sub | 'band' | 'bor' | 'bxor' | xchg | min | max.
 %% What is done to a word in one step, with a value: `xchg' replaces it by that, `min' and `max' by the lesser and the
@@ -422,14 +426,7 @@ sync(_) -> {error, badarg}.
 
 %% @doc Returns when a range is on disk, as msync(2).
 -spec sync(File :: mmap_file(), Offset :: non_neg_integer(), Count :: non_neg_integer()) -> ok | {error, reason()}.
-sync(?handle(Resource) = File, Offset, Count) when ?is_natural(Offset), ?is_natural(Count) ->
-    case emmap_nif:sync_range(Resource, Offset, Count) of
-        {error, out_of_range} ->
-            #{size := Size} = info(File),
-            ?badarg([File, Offset, Count], {if Offset > Size -> 2; true -> 3 end, past_the_end});
-        Result -> ?checked(Result, [File, Offset, Count])
-    end;
-sync(File, Offset, Count) -> ?badarg([File, Offset, Count], badarg).
+sync(File, Offset, Count) -> ?ranged(sync_range, File, Offset, Count).
 
 %% @doc Returns when the data is on disk, as fdatasync(2).
 -spec datasync(File :: mmap_file()) -> ok | {error, reason()}.
@@ -448,6 +445,38 @@ flush(File) -> ?badarg([File], badarg).
           ok | {error, reason()}.
 advise(?handle(Resource), Offset, Count, Advice) -> emmap_nif:advise(Resource, Offset, Count, Advice);
 advise(_, _, _, _) -> {error, badarg}.
+
+%%% Memory
+
+%% @doc Counts the bytes of a range that are in memory, as mincore(2). `{error, eperm}' for a file that the user of the VM
+%% neither owns nor may write: of such the system does not tell.
+-spec resident(File :: mmap_file(), Offset :: non_neg_integer(), Count :: non_neg_integer()) ->
+          {ok, non_neg_integer()} | {error, reason()}.
+resident(File, Offset, Count) -> ?ranged(resident, File, Offset, Count).
+
+%% @doc Brings a range into memory, as the option `populate' does with all: its pages may go again.
+-spec populate(File :: mmap_file(), Offset :: non_neg_integer(), Count :: non_neg_integer()) -> ok | {error, reason()}.
+populate(File, Offset, Count) -> ?ranged(populate, File, Offset, Count).
+
+%% @doc Brings the pages of a range into memory and keeps them there, as mlock(2), until {@link unlock_memory/3}, or until
+%% the handle is closed or collected and no binary points into it. `{error, enomem}' or `{error, eperm}' where the limit of
+%% the process (RLIMIT_MEMLOCK) is reached; nothing of the range is locked then. Pages are locked or not, however often they
+%% were locked. A mapping that outgrows its place, or is healed by {@link remap/1}, is to be locked again.
+-spec lock_memory(File :: mmap_file(), Offset :: non_neg_integer(), Count :: non_neg_integer()) ->
+          ok | {error, reason()}.
+lock_memory(File, Offset, Count) -> ?ranged(lock_memory, File, Offset, Count).
+
+%% @doc Lets all pages go that have bytes in a range, as munlock(2).
+-spec unlock_memory(File :: mmap_file(), Offset :: non_neg_integer(), Count :: non_neg_integer()) ->
+          ok | {error, reason()}.
+unlock_memory(File, Offset, Count) -> ?ranged(unlock_memory, File, Offset, Count).
+
+%% @doc Gives the disk space of a range back, or the memory of an `anon' one: its bytes are zeroes then, and the size stays
+%% (fallocate(2), FALLOC_FL_PUNCH_HOLE). What lies past the end is left out. `{error, eopnotsupp}' on `private' handles,
+%% and where the file system cannot do it.
+-spec punch_hole(File :: mmap_file(), Offset :: non_neg_integer(), Count :: non_neg_integer()) ->
+          ok | {error, reason()}.
+punch_hole(File, Offset, Count) -> ?ranged(punch_hole, File, Offset, Count).
 
 %%% Atomic words
 

@@ -69,3 +69,11 @@
             {bad, Number, Why} -> ?badarg(Args, {Number, Why});
             Answer -> Answer
         end).
+
+%% The same for one that takes a range, where what lies outside, or a handle that cannot be written, is a mistake, too.
+-define(ranged(Function, File, Offset, Count),
+        case emmap_nif:Function(?resource(File), Offset, Count) of
+            {error, Mistake} when Mistake =:= badarg; Mistake =:= read_only -> ?badarg([File, Offset, Count], Mistake);
+            {error, out_of_range} -> ?badarg([File, Offset, Count], past_the_end);
+            Ranged -> Ranged
+        end).

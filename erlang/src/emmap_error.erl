@@ -31,6 +31,8 @@ is_callers(Reason) -> lists:member(Reason, [badarg, closed, misaligned, out_of_r
         (Function =:= patomic_read andalso Arity =:= 3 orelse Function =:= patomic_write andalso Arity =:= 4
          orelse (Function =:= patomic orelse Function =:= patomic_cas) andalso Arity =:= 5)).
 
+explain(_, [File, Offset | _], past_the_end) ->
+    #{case Offset > size_of(File) of true -> 2; false -> 3 end => argument_text(past_the_end)};
 explain(_, [_ | _], closed) -> #{1 => <<"the file is closed">>};
 explain(_, [_ | _], read_only) -> #{1 => <<"the file is not open for writing">>};
 explain(_, [{File, Count}, Number | Rest], Why) when Why =:= no_counter; Why =:= badarg ->
@@ -62,7 +64,9 @@ explain(Function, [File | Rest], badarg) ->
     end;
 explain(_, _, Why) when is_atom(Why) -> #{general => reason_text(Why)}.
 
-arguments(Function, Args) when Function =:= resize; Function =:= sync ->
+arguments(Function, Args)
+  when Function =:= resize; Function =:= sync; Function =:= resident; Function =:= populate; Function =:= lock_memory;
+       Function =:= unlock_memory; Function =:= punch_hole ->
     maps:from_list([{Number, <<"not an integer from 0 to 2^63 - 1">>}
                     || {Number, Arg} <- lists:zip(lists:seq(2, length(Args) + 1), Args),
                        not is_integer(Arg) orelse Arg < 0 orelse Arg >= 1 bsl 63]);

@@ -13,7 +13,7 @@
                datasync/1, sync/1, sync_range/3, flush/1, advise/4, pread/3, snapshot/3, read/2, read_line/1,
                pwrite/3, pwritev/3, write/2, writev/2, position/3, info/1, patomic/4, patomic_read/2,
                patomic_write/3, patomic_cas/4, patomic/5, patomic_read/3, patomic_write/4, patomic_cas/5,
-               makers_lock/2, lines/2, search/5]).
+               makers_lock/2, lines/2, search/5, resident/3, populate/3, lock_memory/3, unlock_memory/3, punch_hole/3]).
 -export(?NIFS).
 
 -export_type([handle/0]).
@@ -251,3 +251,28 @@ patomic_write(_, _, _, _) -> ?not_loaded.
 -spec patomic_cas(handle(), Position :: term(), Type :: term(), Expected :: term(), New :: term()) ->
           ok | integer() | word_reason().
 patomic_cas(_, _, _, _, _) -> ?not_loaded.
+
+%% @doc Counts the bytes of a range that are in memory.
+-spec resident(handle(), Offset :: term(), Count :: term()) ->
+          {ok, non_neg_integer()} | {error, emmap:reason() | out_of_range}.
+resident(_, _, _) -> ?not_loaded.
+
+%% @doc Brings a range into memory.
+-spec populate(handle(), Offset :: term(), Count :: term()) ->
+          ok | {error, emmap:reason() | out_of_range}.
+populate(_, _, _) -> ?not_loaded.
+
+%% @doc Keeps a range in memory.
+-spec lock_memory(handle(), Offset :: term(), Count :: term()) ->
+          ok | {error, emmap:reason() | out_of_range}.
+lock_memory(_, _, _) -> ?not_loaded.
+
+%% @doc Lets a range go.
+-spec unlock_memory(handle(), Offset :: term(), Count :: term()) ->
+          ok | {error, emmap:reason() | out_of_range}.
+unlock_memory(_, _, _) -> ?not_loaded.
+
+%% @doc Gives back what a range takes.
+-spec punch_hole(handle(), Offset :: term(), Count :: term()) ->
+          ok | {error, emmap:reason() | read_only}.
+punch_hole(_, _, _) -> ?not_loaded.

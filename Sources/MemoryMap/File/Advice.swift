@@ -14,6 +14,14 @@ public enum Advice: Sendable {
   case dontNeed
   /// Once: the pages may be the first to go.
   case noReuse
+  /// In huge pages, where the system can.
+  case hugePage
+  /// In no huge pages.
+  case noHugePage
+  /// Not soon: the pages are the first to go.
+  case cold
+  /// Not soon: the pages go now, to the file or to swap.
+  case pageOut
 
   /// The values for madvise(2) and posix_fadvise(2). What may be nowhere but in the mapping is never dropped.
   fileprivate func values(isInFile: Bool) -> (memory: Int32, file: Int32?) {
@@ -23,7 +31,10 @@ public enum Advice: Sendable {
     case .sequential: (Int32(MADV_SEQUENTIAL), nil)
     case .willNeed: (Int32(MADV_WILLNEED), nil)
     case .dontNeed: (isInFile ? Int32(MADV_DONTNEED) : sys_advise_cold, Int32(POSIX_FADV_DONTNEED))
-    case .noReuse: (sys_advise_cold, nil)
+    case .noReuse, .cold: (sys_advise_cold, nil)
+    case .hugePage: (sys_advise_huge, nil)
+    case .noHugePage: (sys_advise_no_huge, nil)
+    case .pageOut: (sys_advise_page_out, nil)
     }
   }
 }
@@ -50,27 +61,35 @@ extension File {
   }
 
   /// Brings all pages into memory, as MAP_POPULATE: those of a private mapping that can be written as copies of its
-  /// own. What cannot be had is left out. Before Linux 5.14, only what is to be read from the file.
-  func populate() {
+  /// own. Returns the errno of what cannot be had, or 0. Before Linux 5.14, only what is to be read from the file.
+  func populate(at offset: Int, count: Int) -> Int32 {
     let isPrivate = !traits.contains(.shared) || traits.contains(.anonymous)
     let value =
       isPrivate && traits.contains(.writable) ? sys_advise_populate_write : sys_advise_populate_read
     let slice = max(4 << 20, mapping.page.bytes)
-    if adviseMemory(at: 0, count: size, value, slice: slice) == EINVAL {
-      _ = adviseMemory(at: 0, count: size, Int32(MADV_WILLNEED), slice: slice)
-    }
+    let error = adviseMemory(at: offset, count: count, value, slice: slice)
+    if error != EINVAL { return error }
+    return adviseMemory(at: offset, count: count, Int32(MADV_WILLNEED), slice: slice)
   }
 
-  /// Gives advice on a range in slices, so that nobody who allocates memory waits long; returns the first errno, or 0.
+  /// Gives advice on a range in slices; returns the first errno, or 0.
   private func adviseMemory(at offset: Int, count: Int, _ value: Int32, slice: Int) -> Int32 {
-    let start = unsafe UInt(bitPattern: address(region, offset))
+    // SAFETY: the range lies within the region, which stays mapped while the handle is used.
+    unsafe withSlices(address(region, offset), count, slice: slice) { unsafe madvise($0, $1, value) }
+  }
+
+  /// Calls the system for the pages of a range in slices, so that nobody who allocates memory waits long, until the handle
+  /// is closed; returns the first errno, or 0.
+  func withSlices(
+    _ start: UnsafeMutableRawPointer, _ count: Int, slice: Int, _ call: (UnsafeMutableRawPointer?, Int) -> Int32
+  ) -> Int32 {
+    let start = UInt(bitPattern: start)
     let first = start & ~UInt(mapping.page.bytes - 1)
     let end = start + UInt(count)
     var (from, tries) = (first, 0)
     while from < end && !isClosed {
       let length = min(Int(end - from), slice)
-      // SAFETY: the range lies within the region, which stays mapped while the handle is used.
-      if unsafe madvise(UnsafeMutableRawPointer(bitPattern: from), length, value) != 0 {
+      if unsafe call(UnsafeMutableRawPointer(bitPattern: from), length) != 0 {
         let error = sys_errno()
         // Again: others are at the same pages.
         if error == EINTR || (error == EAGAIN && tries < 100) {

@@ -32,7 +32,8 @@ extension File {
 
   private static func open(_ path: UnsafePointer<CChar>, _ request: Request) throws(Failure) -> File {
     let file = try unsafe request.options.isAnonymous ? openAnonymous(request) : openNamed(path, request)
-    if request.options.populates { file.populate() }
+    // What cannot be had is left out.
+    if request.options.populates { _ = file.populate(at: 0, count: file.size) }
     return file
   }
 
