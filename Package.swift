@@ -25,9 +25,10 @@ let package = Package(
     .systemLibrary(name: "CErlNif"),
     .systemLibrary(name: "CSystem"),
     .target(name: "MemoryMap", dependencies: ["CSystem"], swiftSettings: settings),
+    .target(name: "Structures", dependencies: ["MemoryMap", "CSystem"], swiftSettings: settings),
     .target(name: "ErlNif", dependencies: ["CErlNif"], swiftSettings: settings + [erlangHeaders]),
     .target(
-      name: "EmmapNif", dependencies: ["MemoryMap", "ErlNif", "CSystem"],
+      name: "EmmapNif", dependencies: ["MemoryMap", "Structures", "ErlNif", "CSystem"],
       exclude: ["exports.map"], swiftSettings: settings + [erlangHeaders],
       linkerSettings: [
         .unsafeFlags([
@@ -40,5 +41,7 @@ let package = Package(
         .unsafeFlags(embedded, .when(configuration: .release)),
       ]),
     .testTarget(name: "MemoryMapTests", dependencies: ["MemoryMap", "CSystem"], swiftSettings: settings),
+    .testTarget(
+      name: "StructuresTests", dependencies: ["Structures", "MemoryMap", "CSystem"], swiftSettings: settings),
   ]
 )

@@ -80,6 +80,16 @@ static inline int sys_start_writeback(int fd, off_t offset, off_t length) {
   return (int)syscall(SYS_sync_file_range, fd, offset, length, 2 /* SYNC_FILE_RANGE_WRITE */);
 }
 
+// A lock of the whole file that belongs to the open file description (Linux 3.15). F_OFD_SETLK is 37; headers have it
+// for _GNU_SOURCE alone.
+static inline int sys_lock_file(int fd) {
+  struct flock lock;
+  memset(&lock, 0, sizeof lock);
+  lock.l_type = F_WRLCK;
+  lock.l_whence = SEEK_SET;
+  return (int)syscall(SYS_fcntl, fd, 37, &lock);
+}
+
 static inline void sys_yield(void) { syscall(SYS_sched_yield); }
 
 // Whether the file system of a descriptor has no room for anybody but root. A system call, so that a signal handler
