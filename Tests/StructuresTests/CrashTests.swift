@@ -38,7 +38,7 @@ import Testing
     ("epochsAscend", .epochsAscend), ("consumersBelowTail", .consumersBelowTail),
   ])
   func without_a_rule_something_is_lost(_ name: String, _ rule: Omissions) throws {
-    let most = Self.isLong ? 20_000 : 3000
+    let most = 20_000
     for seed in Self.seed..<(Self.seed + UInt64(most)) {
       do {
         let history = try History(seed: seed, rule)

@@ -13,6 +13,8 @@ final class History {
   private var numbers: Numbers
   private let omissions: Omissions
   private let unit: Int
+  /// All messages have one size, so that what lies behind a torn tail begins where a later record does.
+  private let isUniform: Bool
   private var disk = Disk()
   private var queue: Box?
   /// All messages ever pushed, by number, and how many each consumer has had.
@@ -47,7 +49,9 @@ final class History {
   init(seed: UInt64, _ omissions: Omissions = []) throws {
     numbers = Numbers(state: seed &* 2_862_933_555_777_941_757 &+ 3_037_000_493)
     self.omissions = omissions
-    unit = [64, 512, 4096][Int.random(in: 0..<3, using: &numbers)]
+    // 16: less than any disk writes at a time, so that what is longer is torn in tests, too.
+    unit = [16, 64, 512, 4096][Int.random(in: 0..<4, using: &numbers)]
+    isUniform = Bool.random(using: &numbers)
     let consumers = Int.random(in: 1...2, using: &numbers)
     heads = [Int](repeating: 0, count: consumers)
     durableHeads = heads
@@ -61,7 +65,10 @@ final class History {
     made += 1
     // Segments have 64 KiB: some messages go over the end of one, some are longer.
     let size =
-      happens(70) ? random(0..<40) : happens(60) ? random(0..<2000) : happens(80) ? random(0..<30000) : random(0..<150_000)
+      isUniform
+      ? 24
+      : happens(70)
+        ? random(0..<40) : happens(60) ? random(0..<2000) : happens(80) ? random(0..<30000) : random(0..<150_000)
     let byte = UInt8(truncatingIfNeeded: made)
     var result = [UInt8](repeating: byte, count: size)
     for index in 0..<min(8, size) { result[index] = UInt8(truncatingIfNeeded: made >> (8 * index)) }
@@ -215,6 +222,6 @@ func withBuffers<R>(
     unsafe copy.copyBytes(from: message)
     return unsafe UnsafeRawBufferPointer(rebasing: copy[..<message.count])
   }
-  defer { for unsafe buffer in unsafe buffers { unsafe buffer.deallocate() } }
+  defer { unsafe buffers.forEach { unsafe $0.deallocate() } }
   return try unsafe body(buffers)
 }

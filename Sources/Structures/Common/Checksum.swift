@@ -10,12 +10,14 @@ public struct Checksum: Sendable {
   /// A checksum in the making.
   public struct State {
     var register: UInt32 = .max
+    /// Begins with nothing.
     public init() {}
     /// What is stored.
     @inline(__always)
     public var value: UInt32 { ~register == 0 ? 1 : ~register }
   }
 
+  /// Adds bytes.
   @inline(__always)
   public func add(_ bytes: UnsafeRawPointer, count: Int, to state: inout State) {
     state.register =

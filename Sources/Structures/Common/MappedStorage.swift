@@ -22,9 +22,11 @@ public struct MappedStorage: Storage, ~Copyable {
     }
   }
 
+  /// Bytes in the file.
   @inline(__always)
   public var size: Int { file.size }
 
+  /// See `Storage`.
   @inline(__always)
   public func read(at offset: Int, count: Int, into target: UnsafeMutableRawPointer) throws(StructureError) {
     if let view = file.viewInside(at: offset, count: count), view.count == count,
@@ -48,6 +50,7 @@ public struct MappedStorage: Storage, ~Copyable {
     }
   }
 
+  /// See `Storage`.
   @inline(__always)
   public func write(_ source: UnsafeRawPointer, count: Int, at offset: Int) throws(StructureError) {
     if unsafe file.tryWrite(UnsafeRawBufferPointer(start: source, count: count), at: offset) { return }
@@ -66,6 +69,7 @@ public struct MappedStorage: Storage, ~Copyable {
     }
   }
 
+  /// See `Storage`.
   @inline(__always)
   public func storeWord(_ value: Int, at offset: Int) throws(StructureError) {
     do throws(Failure) {
@@ -78,6 +82,7 @@ public struct MappedStorage: Storage, ~Copyable {
     }
   }
 
+  /// Allocates, and touches each page.
   public func grow(from start: Int, to end: Int) throws(StructureError) {
     do throws(Failure) {
       do throws(Failure) {
@@ -103,15 +108,18 @@ public struct MappedStorage: Storage, ~Copyable {
     try file.advise(at: start, count: end - start, .normal)
   }
 
+  /// See `Storage`.
   public func syncData() throws(StructureError) {
     // syncAll: the first one also brings a new file's name to disk.
     do throws(Failure) { try file.syncAll() } catch { throw .file(error) }
   }
 
+  /// See `Storage`.
   public func tryLock() throws(StructureError) -> Bool {
     do throws(Failure) { return try file.tryLock() } catch { throw .file(error) }
   }
 
+  /// See `Storage`.
   public func close() throws(StructureError) {
     do throws(Failure) { try file.close(mayBlock: true) } catch { throw .file(error) }
   }

@@ -42,11 +42,11 @@ extension Queue where Store: ~Copyable {
     superblock.number = max(last.number, UInt64(tail.number))
     superblock.oldest = UInt64(oldestNeeded(tail, willSync: true))
     #if DEBUG
-    if omits(.superblockLast) { try write(superblock) }
-    if omits(.lateReuse) { table.locked { $0.release(below: Int(superblock.oldest)) } }
-    if !omits(.syncData) { try storage.syncData() }
+      if omits(.superblockLast) { try write(superblock) }
+      if omits(.lateReuse) { table.locked { $0.release(below: Int(superblock.oldest)) } }
+      if !omits(.syncData) { try storage.syncData() }
     #else
-    try storage.syncData()
+      try storage.syncData()
     #endif
     // The superblock before this one has come to disk, too.
     checkpoint.flushedOldest = Int(last.oldest)
@@ -65,7 +65,7 @@ extension Queue where Store: ~Copyable {
 
   func write(_ superblock: Superblock) throws(StructureError) {
     #if DEBUG
-    if omits(.twoSuperblocks) { return try superblock.write(to: storage, checksum, index: 0) }
+      if omits(.twoSuperblocks) { return try superblock.write(to: storage, checksum, index: 0) }
     #endif
     try superblock.write(to: storage, checksum)
   }
@@ -105,29 +105,32 @@ extension Queue where Store: ~Copyable {
     try sync(from: tail, &checkpoint)
     // That superblock is on disk before the other one is touched.
     #if DEBUG
-    if !omits(.syncData) { try storage.syncData() }
+      if !omits(.syncData) { try storage.syncData() }
     #else
-    try storage.syncData()
+      try storage.syncData()
     #endif
     var superblock = checkpoint.superblock
     superblock.generation &+= 1
     superblock.isClean = true
-    superblock.places = try Self.placesChecksum(storage, checksum)
+    superblock.places = try placesChecksum()
     try write(superblock)
     #if DEBUG
-    if omits(.syncData) { return }
+      if omits(.syncData) { return }
     #endif
     try storage.syncData()
   }
 
-  /// A checksum of the table of consumers: after a clean close a place that is not the newest shows.
-  static func placesChecksum(
-    _ storage: borrowing Store, _ checksum: Checksum
-  ) throws(StructureError) -> UInt32 {
-    var buffer = Buffer()
-    let count = ConsumerSlot.count * ConsumerSlot.bytes
-    let bytes = unsafe try buffer.reserve(count)
-    try unsafe storage.read(at: Format.consumers, count: count, into: bytes)
-    return unsafe checksum.of(bytes, count: count)
+  /// A checksum of who the consumers are, and where: after a clean close a place that is not the newest shows. It is of
+  /// what the newest copies say and not of their bytes, because the next one who opens writes others that say the same.
+  func placesChecksum() throws(StructureError) -> UInt32 {
+    var state = Checksum.State()
+    unsafe try forEachInUse { (name, index, place) throws(StructureError) in
+      if let start = name.baseAddress { unsafe checksum.add(start, count: name.count, to: &state) }
+      var words = (place.position.littleEndian, place.number.littleEndian, place.epoch.littleEndian, index.littleEndian)
+      unsafe withUnsafeBytes(of: &words) { bytes in
+        if let start = bytes.baseAddress { unsafe checksum.add(start, count: 32, to: &state) }
+      }
+    }
+    return state.value
   }
 }

@@ -23,8 +23,11 @@ struct Consumer: ~Copyable {
 
 /// Names a consumer for as long as the queue is open.
 public struct ConsumerName: Equatable, Sendable {
+  /// Its slot in the file.
   public let index: Int
+  /// Which consumer of that slot it is.
   public let incarnation: Int
+  /// Takes both as they were.
   public init(index: Int, incarnation: Int) {
     self.index = index
     self.incarnation = incarnation
@@ -33,8 +36,11 @@ public struct ConsumerName: Equatable, Sendable {
 
 /// What `take` gives beside a message, for `ack` and `nack`.
 public struct Receipt: Equatable, Sendable {
+  /// The number of the message.
   public let number: Int
+  /// Which time it was handed out.
   public let delivery: Int
+  /// Takes both as they were.
   public init(number: Int, delivery: Int) {
     self.number = number
     self.delivery = delivery
@@ -70,8 +76,8 @@ extension Queue where Store: ~Copyable {
   @inline(__always)
   private func mustStay(_ copy: Int, _ consumer: borrowing Consumer) -> Bool {
     #if DEBUG
-    if omits(.keepSafeCopy) { return copy > 1 }
-    if omits(.keepPendingCopy) { return copy == consumer.safeCopy || (copy == 3 && consumer.safeCopy != 3) }
+      if omits(.keepSafeCopy) { return copy > 1 }
+      if omits(.keepPendingCopy) { return copy == consumer.safeCopy || (copy == 3 && consumer.safeCopy != 3) }
     #endif
     return copy == consumer.safeCopy || copy == consumer.pendingCopy
   }

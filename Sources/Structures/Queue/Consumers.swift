@@ -95,11 +95,20 @@ extension Queue where Store: ~Copyable {
     _ body: (UnsafeRawBufferPointer, ConsumerName) throws(StructureError) -> Void
   ) throws(StructureError) {
     try check()
+    unsafe try forEachInUse { (name, index, _) throws(StructureError) in
+      let incarnation = consumers[index].locked { $0.incarnation }
+      try unsafe body(name, ConsumerName(index: index, incarnation: incarnation))
+    }
+  }
+
+  /// Calls `body` with the name of each consumer, its index, and its place.
+  func forEachInUse(
+    _ body: (UnsafeRawBufferPointer, Int, Place) throws(StructureError) -> Void
+  ) throws(StructureError) {
     for index in 0..<ConsumerSlot.count {
-      let incarnation = consumers[index].locked { $0.isInUse ? $0.incarnation : 0 }
-      if incarnation == 0 { continue }
+      guard let place = consumers[index].locked({ $0.isInUse ? $0.place : nil }) else { continue }
       _ = unsafe try ConsumerSlot.withName(index, in: storage, checksum) { (name) throws(StructureError) in
-        try unsafe body(name, ConsumerName(index: index, incarnation: incarnation))
+        try unsafe body(name, index, place)
       }
     }
   }

@@ -13,9 +13,10 @@ public struct QueueOptions: Sendable {
   /// For a new file: 16 bytes that no other has.
   public var uuid: (UInt64, UInt64) = (0, 0)
   #if DEBUG
-  /// What a test leaves out.
-  public var omissions: Omissions = []
+    /// What a test leaves out.
+    public var omissions: Omissions = []
   #endif
+  /// The defaults.
   public init() {}
 }
 
@@ -46,16 +47,13 @@ extension Queue where Store: ~Copyable {
     guard tail.position >= 0, tail.position < limit, tail.number >= 0, tail.number < limit, tail.epoch >= 0,
       tail.epoch < Int(UInt32.max), superblock.oldest <= superblock.tail >> UInt64(page.parameter)
     else { throw .corrupt(Superblock.offset(0)) }
-    if superblock.isClean, try placesChecksum(storage, checksum) != superblock.places {
-      throw .corrupt(Format.consumers)
-    }
     let table = try Self.table(
       storage, shift: Int(page.parameter), first: Int(truncatingIfNeeded: superblock.oldest), checksum)
     var opened = Opened(
       storage: storage, page: page, maximumSize: options.maximumSize, superblock: superblock, tail: tail,
       table: table, consumers: InlineArray { _ in Guarded(Consumer()) })
     #if DEBUG
-    opened.omissions = options.omissions
+      opened.omissions = options.omissions
     #endif
     var queue = Queue(opened)
     try queue.recover(from: tail, superblock)
@@ -135,7 +133,9 @@ extension Queue where Store: ~Copyable {
     let firstUnused = (tail.position &+ mask) &>> shift
     table.locked { $0.removeLast(from: firstUnused) }
     try findConsumers(tail, oldest: Int(truncatingIfNeeded: superblock.oldest))
-    if !superblock.isClean {
+    if superblock.isClean {
+      if try placesChecksum() != superblock.places { throw .corrupt(Format.consumers) }
+    } else {
       recovered.wasClean = false
       recovered.bytes = max(0, try storage.word(at: Format.hint) &- tail.position)
       recovered.messages = max(0, try storage.word(at: Format.hint &+ 8) &- tail.number)
@@ -143,7 +143,7 @@ extension Queue where Store: ~Copyable {
 
     epoch = lastEpoch &+ 1
     #if DEBUG
-    if omits(.newEpoch) { epoch = max(lastEpoch, 1) }
+      if omits(.newEpoch) { epoch = max(lastEpoch, 1) }
     #endif
     self.tail.store(tail.position, ordering: .relaxed)
     number.store(tail.number, ordering: .relaxed)
@@ -170,12 +170,12 @@ extension Queue where Store: ~Copyable {
   }
 
   #if DEBUG
-  private func syncUnless(_ rule: Omissions) throws(StructureError) {
-    if !omits(rule) && !omits(.syncData) { try storage.syncData() }
-  }
+    private func syncUnless(_ rule: Omissions) throws(StructureError) {
+      if !omits(rule) && !omits(.syncData) { try storage.syncData() }
+    }
   #else
-  private enum Rule { case syncBeforeOpen, syncAfterOpen }
-  private func syncUnless(_ rule: Rule) throws(StructureError) { try storage.syncData() }
+    private enum Rule { case syncBeforeOpen, syncAfterOpen }
+    private func syncUnless(_ rule: Rule) throws(StructureError) { try storage.syncData() }
   #endif
 
   /// Goes over the records from the checkpoint as long as they are valid. Returns where they end, without a batch or a
@@ -195,8 +195,8 @@ extension Queue where Store: ~Copyable {
       default: break
       }
       #if DEBUG
-      if omits(.wholeBatches) { isInBatch = false }
-      if omits(.wholeMessages) { isInMessage = false }
+        if omits(.wholeBatches) { isInBatch = false }
+        if omits(.wholeMessages) { isInMessage = false }
       #endif
       if !isInBatch && !isInMessage { tail = place }
     }
@@ -216,9 +216,9 @@ extension Queue where Store: ~Copyable {
       guard let newest, newest.place.position >> shift >= oldest else { throw .corrupt(ConsumerSlot.offset(index)) }
       var place = newest.place
       #if DEBUG
-      if place.position > tail.position && !omits(.consumersBelowTail) { place = tail }
+        if place.position > tail.position && !omits(.consumersBelowTail) { place = tail }
       #else
-      if place.position > tail.position { place = tail }
+        if place.position > tail.position { place = tail }
       #endif
       let incarnation = newIncarnation()
       consumers[index].locked { consumer in

@@ -197,7 +197,7 @@ extension Queue where Store: ~Copyable {
   @inline(__always)
   private func coveredEpoch(_ tag: UInt32) -> Int {
     #if DEBUG
-    if omits(.epochInChecksum) { return 0 }
+      if omits(.epochInChecksum) { return 0 }
     #endif
     return epoch
   }

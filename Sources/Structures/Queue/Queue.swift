@@ -37,14 +37,16 @@ import Synchronization
   let table: Guarded<SegmentTable>
 
   #if DEBUG
-  let omissions: Omissions
+    let omissions: Omissions
   #endif
 
   /// What opening found behind the last sync, where the queue was not closed.
   public struct Recovered: Sendable {
+    /// Whether the queue had been closed.
     public var wasClean = true
     /// What was pushed, so far as is known, and is not there.
     public var messages = 0
+    /// How many bytes those were in the file.
     public var bytes = 0
   }
 
@@ -57,7 +59,7 @@ import Synchronization
     var table: SegmentTable
     var consumers: InlineArray<192, Guarded<Consumer>>
     #if DEBUG
-    var omissions: Omissions = []
+      var omissions: Omissions = []
     #endif
   }
 
@@ -71,7 +73,7 @@ import Synchronization
     pusher = Guarded(Pusher(at: opened.tail))
     checkpoint = Guarded(Checkpoint(opened.superblock))
     #if DEBUG
-    omissions = opened.omissions
+      omissions = opened.omissions
     #endif
     table = Guarded(opened.table)
     consumers = opened.consumers
@@ -113,8 +115,8 @@ import Synchronization
   func newIncarnation() -> Int { incarnations.wrappingAdd(1, ordering: .relaxed).newValue }
 
   #if DEBUG
-  @inline(__always)
-  func omits(_ rule: Omissions) -> Bool { omissions.contains(rule) }
+    @inline(__always)
+    func omits(_ rule: Omissions) -> Bool { omissions.contains(rule) }
   #endif
 
   // MARK: Figures

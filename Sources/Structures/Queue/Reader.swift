@@ -70,9 +70,9 @@ extension Queue where Store: ~Copyable {
       guard count == 8 else { return nil }
       let found = Int(littleEndian: unsafe payload.loadUnaligned(as: Int.self))
       #if DEBUG
-      if !(omits(.epochsAscend) || found >= epoch) { return nil }
+        if !(omits(.epochsAscend) || found >= epoch) { return nil }
       #else
-      guard found >= epoch else { return nil }
+        guard found >= epoch else { return nil }
       #endif
       epoch = found
     }
@@ -80,13 +80,13 @@ extension Queue where Store: ~Copyable {
     unsafe checksum.add(payload, count: count, to: &state)
     var covered = epoch
     #if DEBUG
-    if omits(.epochInChecksum) { covered = 0 }
+      if omits(.epochInChecksum) { covered = 0 }
     #endif
     if checksum.record(state, epoch: covered, position: position, number: place.number, tag: tag) != crc {
       #if DEBUG
-      if !omits(.checksum) { return nil }
+        if !omits(.checksum) { return nil }
       #else
-      return nil
+        return nil
       #endif
     }
     let isLast = kind == Kind.message || kind == Kind.batch
