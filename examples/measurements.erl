@@ -47,18 +47,12 @@ main([File]) ->
             [io:format("~b: sensor ~b: ~.1f ~s (~b)~n", [Time, Sensor, Value, Unit, Error])
              || {Sensor, Value, Unit, Error, Time} <- Measurements];
         {error, Reason} ->
-            io:format(standard_error, "~ts: ~ts~n", [File, why(Reason, File)]),
+            io:format(standard_error, "~ts: ~ts~n", [File, why(Reason)]),
             halt(1)
     end;
 main(_) ->
     io:put_chars(standard_error, "usage: escript measurements.erl FILE\n"),
     halt(2).
 
-%% What is wrong with a file that cannot be mapped.
-why(not_measurements, _) -> "not measurements of version 2";
-why(einval, File) ->
-    case filelib:file_size(File) of
-        0 -> "the file is empty, so there is nothing to map";
-        _ -> file:format_error(einval)
-    end;
-why(Reason, _) -> file:format_error(Reason).
+why(not_measurements) -> "not measurements of version 2";
+why(Reason) -> file:format_error(Reason).

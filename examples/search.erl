@@ -1,7 +1,8 @@
 %% Copyright 2026 the emmap authors. Licensed under the Apache License, Version 2.0.
 %%
 %% Counts a word in a text of any size, larger than the heap that the searching process may have and larger than the
-%% memory that the VM may have: a `direct' binary is the file's own pages, of which nothing is on a heap. After `make':
+%% memory that the VM may have. Each piece that is searched is a copy: somebody may rewrite the text meanwhile, and
+%% binary:matches/2 of a `direct' binary that changes can end the VM (docs/direct.md). After `make':
 %%
 %%     ERL_LIBS=_build/default/lib escript examples/search.erl TEXT WORD
 -module(search).
@@ -11,8 +12,8 @@
 
 %% In words of 8 bytes: 4 MB.
 -define(MAX_HEAP, 524288).
-%% What is searched at once, in bytes. The places found in it do lie on the heap: 5 words each, one a byte at most.
--define(WINDOW, 1024).
+%% What is searched at once, in bytes. The places found in it lie on the heap: 5 words each, one a byte at most.
+-define(WINDOW, 4096).
 
 %% How often Word is in the file, and how many bytes the file has. Runs in a process that is killed if its heap grows
 %% past 4 MB.
@@ -26,35 +27,37 @@ count(File, Word) ->
     end.
 
 search(File, Word) ->
-    case emmap:open(File, [read, shared, direct]) of
-        {ok, Map} -> search_map(Map, Word);
+    case emmap:open(File, [read, shared]) of
+        {ok, Map} ->
+            ok = emmap:advise(Map, 0, 0, sequential),
+            #{size := Size} = emmap:info(Map),
+            Found = search(Map, binary:compile_pattern(Word), byte_size(Word), 0, 0),
+            ok = emmap:close(Map),
+            case Found of
+                {error, _} -> Found;
+                Count -> {Count, Size}
+            end;
         Error -> Error
     end.
 
-search_map(Map, Word) ->
-    ok = emmap:advise(Map, 0, 0, sequential),
-    #{size := Size} = emmap:info(Map),
-    {ok, Text} = emmap:pread(Map, 0, Size),
-    Count = search(Text, binary:compile_pattern(Word), byte_size(Word), 0, 0),
-    ok = emmap:close(Map),
-    {Count, Size}.
-
 %% Goes on behind the last place found: a word across the border of two windows is in the next one.
-search(Text, _, Length, From, Count) when byte_size(Text) - From < Length -> Count;
-search(Text, Pattern, Length, From, Count) ->
-    Window = min(?WINDOW + Length, byte_size(Text) - From),
-    case binary:matches(Text, Pattern, [{scope, {From, Window}}]) of
-        [] -> search(Text, Pattern, Length, From + Window - Length + 1, Count);
-        Places ->
-            {Last, _} = lists:last(Places),
-            Next = max(Last + Length, From + Window - Length + 1),
-            search(Text, Pattern, Length, Next, Count + length(Places))
+search(Map, Pattern, Length, From, Count) ->
+    case emmap:pread(Map, From, ?WINDOW + Length - 1) of
+        {ok, Text} when byte_size(Text) >= Length ->
+            Places = binary:matches(Text, Pattern),
+            Next = case Places of
+                       [] -> 0;
+                       _ -> {Last, _} = lists:last(Places), Last + Length
+                   end,
+            search(Map, Pattern, Length, From + max(Next, byte_size(Text) - Length + 1), Count + length(Places));
+        {error, _} = Error -> Error;
+        _ -> Count
     end.
 
 main([File, [_ | _] = Word]) ->
     case count(File, unicode:characters_to_binary(Word)) of
         {error, Reason} ->
-            io:format(standard_error, "~ts: ~ts~n", [File, why(Reason, File)]),
+            io:format(standard_error, "~ts: ~ts~n", [File, why(Reason)]),
             halt(1);
         {Count, Size} ->
             io:format("~b times in ~b bytes, by a VM of ~b MB~n", [Count, Size, erlang:memory(total) bsr 20])
@@ -63,10 +66,5 @@ main(_) ->
     io:put_chars(standard_error, "usage: escript search.erl TEXT WORD\n"),
     halt(2).
 
-%% What is wrong with a file that cannot be mapped.
-why(einval, File) ->
-    case filelib:file_size(File) of
-        0 -> "the file is empty, so there is nothing to map";
-        _ -> file:format_error(einval)
-    end;
-why(Reason, _) -> file:format_error(Reason).
+why(truncated) -> "the file was cut short";
+why(Reason) -> file:format_error(Reason).

@@ -2,7 +2,8 @@
 %%
 %% Sends a mapped file over a socket in two ways: the whole of it by file:sendfile/5, as one would send a raw file, and
 %% a part of it as a `direct' binary, which the socket takes from the file's own pages. A second process receives both
-%% and compares digests. After `make':
+%% and compares digests. Where others may cut the file short meanwhile, send binary:copy/1 of the part instead: the VM
+%% closes the connection if the bytes are gone (docs/direct.md). After `make':
 %%
 %%     ERL_LIBS=_build/default/lib escript examples/send.erl FILE
 -module(send).
@@ -11,15 +12,25 @@
 -export([main/1]).
 
 main([File]) ->
-    case emmap:open(File, [read, shared, direct]) of
+    case open(File) of
         {ok, Map} -> send(Map);
         {error, Reason} ->
-            io:format(standard_error, "~ts: ~ts~n", [File, why(Reason, File)]),
+            io:format(standard_error, "~ts: ~ts~n", [File, why(Reason)]),
             halt(1)
     end;
 main(_) ->
     io:put_chars(standard_error, "usage: escript send.erl FILE\n"),
     halt(2).
+
+open(File) ->
+    case emmap:open(File, [read, shared, direct]) of
+        {ok, Map} ->
+            case emmap:pread(Map, 0, 1) of
+                eof -> {error, empty};
+                _ -> {ok, Map}
+            end;
+        Error -> Error
+    end.
 
 send(Map) ->
     #{size := Size} = emmap:info(Map),
@@ -31,13 +42,8 @@ send(Map) ->
     io:format("a part: ~b bytes, ~s~n", [PartBytes, same(PartDigest, Part)]),
     ok = emmap:close(Map).
 
-%% What is wrong with a file that cannot be mapped.
-why(einval, File) ->
-    case filelib:file_size(File) of
-        0 -> "the file is empty, so there is nothing to map";
-        _ -> file:format_error(einval)
-    end;
-why(Reason, _) -> file:format_error(Reason).
+why(empty) -> "the file is empty, so there is nothing to send";
+why(Reason) -> file:format_error(Reason).
 
 same(Digest, Bytes) ->
     case erlang:md5(Bytes) of

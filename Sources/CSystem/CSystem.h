@@ -2,8 +2,8 @@
 #define EMMAP_CSYSTEM_H
 
 // libc calls and macros that Swift cannot see (variadic functions, macros with casts, unions), and raw system calls
-// where the libc symbol would bind a newer glibc than needed. No logic lives here.
-
+// where the libc symbol would bind a newer glibc than needed. What decides anything is in Swift, but for the little that
+// a signal handler or a C string needs.
 //
 // _GNU_SOURCE is not defined here: debug builds also import libc's own module, which is compiled without it, and the
 // two must agree on every struct.
@@ -17,9 +17,11 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/uio.h>
 #include <sys/vfs.h>
+#include <time.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -27,13 +29,13 @@
 #error "emmap needs a 64-bit Linux"
 #endif
 
+static const int sys_map_type = MAP_TYPE;
 static const int sys_map_shared = MAP_SHARED;
 static const int sys_map_shared_validate = 0x03;
 static const int sys_map_private = MAP_PRIVATE;
 static const int sys_map_fixed = MAP_FIXED;
 static const int sys_map_anonymous = MAP_ANONYMOUS;
 static const int sys_map_noreserve = MAP_NORESERVE;
-static const int sys_map_populate = MAP_POPULATE;
 static const int sys_map_nonblock = MAP_NONBLOCK;
 static const int sys_map_hugetlb = MAP_HUGETLB;
 static const int sys_map_huge_2mb = 21 << 26;
@@ -41,7 +43,11 @@ static const int sys_map_huge_1gb = 30 << 26;
 static const int sys_map_sync = 0x80000;
 static const int sys_map_fixed_noreplace = 0x100000;
 static const int sys_map_uninitialized = 0x4000000;
-static const int sys_advise_cold = 20;  // MADV_COLD, Linux 5.4
+static const int sys_advise_cold = 20;           // MADV_COLD, Linux 5.4
+static const int sys_advise_populate_read = 22;   // MADV_POPULATE_READ, Linux 5.14
+static const int sys_advise_populate_write = 23;  // MADV_POPULATE_WRITE, Linux 5.14
+
+static const __rlimit_resource_t sys_limit_addresses = RLIMIT_AS;
 
 static inline int sys_errno(void) { return errno; }
 static inline void sys_set_errno(int value) { errno = value; }
@@ -50,13 +56,18 @@ static inline int sys_open(const char *path, int flags, mode_t mode) { return op
 
 // glibc exports fstat and stat only since 2.33; the kernel's struct stat is libc's on 64-bit Linux.
 static inline int sys_fstat(int fd, struct stat *result) { return (int)syscall(SYS_fstat, fd, result); }
+static inline int sys_stat(const char *path, struct stat *result) {
+  return (int)syscall(SYS_newfstatat, AT_FDCWD, path, result, 0);
+}
 static inline int sys_lstat(const char *path, struct stat *result) {
   return (int)syscall(SYS_newfstatat, AT_FDCWD, path, result, AT_SYMLINK_NOFOLLOW);
 }
 
 static inline _Bool sys_is_directory(mode_t mode) { return S_ISDIR(mode); }
 static inline _Bool sys_is_regular(mode_t mode) { return S_ISREG(mode); }
-static inline _Bool sys_is_waiting_kind(mode_t mode) { return S_ISFIFO(mode) || S_ISSOCK(mode); }
+static inline _Bool sys_is_block_device(mode_t mode) { return S_ISBLK(mode); }
+static inline _Bool sys_is_fifo(mode_t mode) { return S_ISFIFO(mode); }
+static inline _Bool sys_is_socket(mode_t mode) { return S_ISSOCK(mode); }
 
 // Returns an address, or a negated errno: MAP_FAILED is a cast, and this way errno stays the caller's.
 static inline intptr_t sys_mmap(uintptr_t address, size_t length, int protection, int flags, int fd, off_t offset) {
@@ -67,12 +78,22 @@ static inline intptr_t sys_mmap(uintptr_t address, size_t length, int protection
 static inline void sys_futex_wait(const void *word, uint32_t expected) {
   syscall(SYS_futex, word, FUTEX_WAIT_PRIVATE, expected, NULL, NULL, 0);
 }
+static inline void sys_futex_wait_for(const void *word, uint32_t expected, long milliseconds) {
+  struct timespec limit = {milliseconds / 1000, milliseconds % 1000 * 1000000};
+  syscall(SYS_futex, word, FUTEX_WAIT_PRIVATE, expected, &limit, NULL, 0);
+}
 static inline void sys_futex_wake_all(const void *word) {
   syscall(SYS_futex, word, FUTEX_WAKE_PRIVATE, INT_MAX, NULL, NULL, 0);
 }
 
-// Of the modes of fallocate(2): 0, which makes the file longer where needed, or FALLOC_FL_KEEP_SIZE.
+// A sparse file in memory, without a name; closed on exec.
+static inline int sys_memory_file(void) { return (int)syscall(SYS_memfd_create, "emmap", 1 /* MFD_CLOEXEC */); }
+
+// Of the modes of fallocate(2): 0, which makes the file longer where needed, FALLOC_FL_KEEP_SIZE, that with
+// FALLOC_FL_PUNCH_HOLE, or with FALLOC_FL_UNSHARE_RANGE.
 static const int sys_keep_size = 1;
+static const int sys_punch_hole = 3;
+static const int sys_unshare = 0x41;
 static inline int sys_fallocate(int fd, int mode, off_t offset, off_t length) {
   return (int)syscall(SYS_fallocate, fd, mode, offset, length);
 }
@@ -89,8 +110,63 @@ static inline int sys_lock_file(int fd) {
   lock.l_whence = SEEK_SET;
   return (int)syscall(SYS_fcntl, fd, 37, &lock);
 }
-
+static inline int sys_process(void) { return (int)syscall(SYS_getpid); }
 static inline void sys_yield(void) { syscall(SYS_sched_yield); }
+
+// Opens the file of a descriptor once more, whatever its name is by now.
+static inline int sys_reopen(int fd, int flags) {
+  char path[32];
+  snprintf(path, sizeof path, "/proc/self/fd/%d", fd);
+  return open(path, flags);
+}
+// Whether the file has the byte, or it lies in a hole. The position of the descriptor itself stays.
+static inline _Bool sys_has_data(int fd, off_t offset) {
+  int other = sys_reopen(fd, O_RDONLY | O_CLOEXEC);
+  if (other < 0) return 1;
+  _Bool result = lseek(other, offset, 3 /* SEEK_DATA */) == offset;
+  close(other);
+  return result;
+}
+// Whether the user may write the file of a descriptor.
+static inline _Bool sys_may_write(int fd) {
+  char link[32];
+  snprintf(link, sizeof link, "/proc/self/fd/%d", fd);
+  return access(link, W_OK) == 0;
+}
+// O_TMPFILE: a file without a name in the directory.
+static inline int sys_open_unnamed(const char *directory, int flags, mode_t mode) {
+  return open(directory, flags | 020000000 | O_DIRECTORY, mode);
+}
+// Gives a file without a name one, unless something has it already.
+static inline int sys_link(int fd, const char *path) {
+  char link[32];
+  snprintf(link, sizeof link, "/proc/self/fd/%d", fd);
+  return linkat(AT_FDCWD, link, AT_FDCWD, path, AT_SYMLINK_FOLLOW);
+}
+// Puts the file of `fd` behind the number `number`, at once.
+static inline int sys_replace(int fd, int number) { return (int)syscall(SYS_dup3, fd, number, O_CLOEXEC); }
+
+// Sets the file's time of change to now.
+static inline int sys_touch(int fd) {
+  struct timespec times[2] = {{0, UTIME_OMIT}, {0, UTIME_NOW}};
+  return (int)syscall(SYS_utimensat, fd, NULL, times, 0);
+}
+
+// Writes the path of the directory that has the file of a descriptor by now. False if it has no name, or none that fits.
+static inline _Bool sys_directory_of(int fd, char *path, size_t size) {
+  struct stat file, entry;
+  char link[32];
+  snprintf(link, sizeof link, "/proc/self/fd/%d", fd);
+  ssize_t length = readlink(link, path, size - 1);
+  if (length <= 0 || (size_t)length >= size - 1) return 0;
+  path[length] = 0;
+  if (sys_fstat(fd, &file) != 0 || sys_lstat(path, &entry) != 0) return 0;
+  if (file.st_dev != entry.st_dev || file.st_ino != entry.st_ino) return 0;
+  char *slash = strrchr(path, '/');
+  if (slash == NULL) return 0;
+  slash[slash == path ? 1 : 0] = 0;
+  return 1;
+}
 
 // Whether the file system of a descriptor has no room for anybody but root. A system call, so that a signal handler
 // may make it.
@@ -99,16 +175,29 @@ static inline _Bool sys_is_full(int fd) {
   return syscall(SYS_fstatfs, fd, &status) == 0 && status.f_bavail == 0;
 }
 
-// The size of a page of the file's file system, if that is hugetlbfs, whose files can be mapped by such pages alone;
-// else 0.
-static inline intptr_t sys_huge_page_size(int fd) {
-  struct statfs status;
-  return syscall(SYS_fstatfs, fd, &status) == 0 && status.f_type == 0x958458f6 ? (intptr_t)status.f_bsize : 0;
+// Whether a page can be had that is mapped: for a signal handler, which must not touch it to find out. Where the system
+// cannot tell, it can.
+static inline _Bool sys_is_reachable(uintptr_t page, size_t bytes) {
+  return syscall(SYS_madvise, page, bytes, sys_advise_populate_read) == 0 || errno == EINVAL;
 }
 
-// Makes the file at least so long, and never shorter, whoever else changes it meanwhile.
-static inline int sys_extend(int fd, off_t length) {
-  return (int)syscall(SYS_fallocate, fd, 0, length - 1, (off_t)1);
+// The kinds of file systems that behave in their own way, as statfs(2) names them, and their block size, which on
+// hugetlbfs is the size of its pages.
+static const long sys_tmpfs = 0x01021994;
+static const long sys_ramfs = 0x858458f6;
+static const long sys_overlay = 0x794c7630;
+static const long sys_hugetlbfs = 0x958458f6;
+typedef struct {
+  long kind, block;
+} sys_file_system_t;
+static inline sys_file_system_t sys_file_system(int fd) {
+  struct statfs status;
+  sys_file_system_t result = {0, 0};
+  if (syscall(SYS_fstatfs, fd, &status) == 0) {
+    result.kind = (long)status.f_type;
+    result.block = (long)status.f_bsize;
+  }
+  return result;
 }
 
 static inline void sys_pause(void) {

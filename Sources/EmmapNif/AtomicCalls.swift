@@ -22,14 +22,14 @@ extension Call {
   private func notAPosition(_ index: Int) -> Failure { env.isInteger(self[index]) ? .outOfRange : .badArgument }
 }
 
-/// `patomic_nif(Handle, Position, Operation, Value)`
+/// `patomic(Handle, Position, Operation, Value)`
 enum PAtomic: AtomicCall {
-  static var name: StaticString { "patomic_nif" }
+  static var name: StaticString { "patomic" }
   static var blocking: NifFunction { { unsafe perform(PAtomic.self, $0, $1, $2, mayBlock: true) } }
 
   @inline(__always)
-  static func run(_ call: Call, mayBlock: Bool) throws(Failure) -> Term {
-    let handle = try unsafe call.handle()
+  static func run(_ call: Call, _ patience: Patience) throws(Failure) -> Term? {
+    guard let handle = try unsafe call.handle(patience) else { return nil }
     let position = try call.wordPosition(1)
     let value = try call.word(3)
     // Sequentially consistent, as OTP's atomics.
@@ -37,8 +37,7 @@ enum PAtomic: AtomicCall {
       if call[2] == call.atoms.add {
         try unsafe handle.pointee.file.withWord(
           at: position, writing: true,
-          { (word: borrowing Atomic<Int>) in word.wrappingAdd(value, ordering: .sequentiallyConsistent).oldValue },
-          written: { $0 &+ value })
+          { (word: borrowing Atomic<Int>) in word.wrappingAdd(value, ordering: .sequentiallyConsistent).oldValue })
       } else {
         try unsafe other(call, handle, position, value)
       }
@@ -56,27 +55,26 @@ enum PAtomic: AtomicCall {
     else { throw .badArgument }
     return try unsafe handle.pointee.file.withWord(
       at: position, writing: true,
-      { (word: borrowing Atomic<Int>) -> (oldValue: Int, newValue: Int) in
+      { (word: borrowing Atomic<Int>) in
         switch operation {
-        case atoms.sub: word.wrappingSubtract(value, ordering: .sequentiallyConsistent)
-        case atoms.band: word.bitwiseAnd(value, ordering: .sequentiallyConsistent)
-        case atoms.bor: word.bitwiseOr(value, ordering: .sequentiallyConsistent)
-        case atoms.bxor: word.bitwiseXor(value, ordering: .sequentiallyConsistent)
-        default: (word.exchange(value, ordering: .sequentiallyConsistent), value)
+        case atoms.sub: word.wrappingSubtract(value, ordering: .sequentiallyConsistent).oldValue
+        case atoms.band: word.bitwiseAnd(value, ordering: .sequentiallyConsistent).oldValue
+        case atoms.bor: word.bitwiseOr(value, ordering: .sequentiallyConsistent).oldValue
+        case atoms.bxor: word.bitwiseXor(value, ordering: .sequentiallyConsistent).oldValue
+        default: word.exchange(value, ordering: .sequentiallyConsistent)
         }
-      }, written: { $0.newValue }
-    ).oldValue
+      })
   }
 }
 
-/// `patomic_read_nif(Handle, Position)`
+/// `patomic_read(Handle, Position)`
 enum PAtomicRead: AtomicCall {
-  static var name: StaticString { "patomic_read_nif" }
+  static var name: StaticString { "patomic_read" }
   static var blocking: NifFunction { { unsafe perform(PAtomicRead.self, $0, $1, $2, mayBlock: true) } }
 
   @inline(__always)
-  static func run(_ call: Call, mayBlock: Bool) throws(Failure) -> Term {
-    let handle = try unsafe call.handle()
+  static func run(_ call: Call, _ patience: Patience) throws(Failure) -> Term? {
+    guard let handle = try unsafe call.handle(patience) else { return nil }
     let position = try call.wordPosition(1)
     return call.env.integer(
       try unsafe handle.pointee.file.withWord(at: position, writing: false) { (word: borrowing Atomic<Int>) in
@@ -85,36 +83,36 @@ enum PAtomicRead: AtomicCall {
   }
 }
 
-/// `patomic_write_nif(Handle, Position, Value)`
+/// `patomic_write(Handle, Position, Value)`
 enum PAtomicWrite: AtomicCall {
-  static var name: StaticString { "patomic_write_nif" }
+  static var name: StaticString { "patomic_write" }
   static var blocking: NifFunction { { unsafe perform(PAtomicWrite.self, $0, $1, $2, mayBlock: true) } }
 
-  static func run(_ call: Call, mayBlock: Bool) throws(Failure) -> Term {
-    let handle = try unsafe call.handle()
+  static func run(_ call: Call, _ patience: Patience) throws(Failure) -> Term? {
+    guard let handle = try unsafe call.handle(patience) else { return nil }
     let position = try call.wordPosition(1)
     let value = try call.word(2)
     try unsafe handle.pointee.file.withWord(
       at: position, writing: true,
-      { (word: borrowing Atomic<Int>) in word.store(value, ordering: .sequentiallyConsistent) }, written: { value })
+      { (word: borrowing Atomic<Int>) in word.store(value, ordering: .sequentiallyConsistent) })
     return call.atoms.ok
   }
 }
 
-/// `patomic_cas_nif(Handle, Position, Expected, New)`: `ok`, or the word that was there instead.
+/// `patomic_cas(Handle, Position, Expected, New)`: `ok`, or the word that was there instead.
 enum PAtomicCompareExchange: AtomicCall {
-  static var name: StaticString { "patomic_cas_nif" }
+  static var name: StaticString { "patomic_cas" }
   static var blocking: NifFunction { { unsafe perform(PAtomicCompareExchange.self, $0, $1, $2, mayBlock: true) } }
 
-  static func run(_ call: Call, mayBlock: Bool) throws(Failure) -> Term {
-    let handle = try unsafe call.handle()
+  static func run(_ call: Call, _ patience: Patience) throws(Failure) -> Term? {
+    guard let handle = try unsafe call.handle(patience) else { return nil }
     let position = try call.wordPosition(1)
     let (expected, new) = (try call.word(2), try call.word(3))
     let (exchanged, actual) = try unsafe handle.pointee.file.withWord(
       at: position, writing: true,
       { (word: borrowing Atomic<Int>) in
         word.compareExchange(expected: expected, desired: new, ordering: .sequentiallyConsistent)
-      }, written: { $0.exchanged ? new : nil })
+      })
     return exchanged ? call.atoms.ok : call.env.integer(actual)
   }
 }

@@ -4,7 +4,7 @@ import MemoryMap
 
 /// A function of the table.
 protocol NifCall {
-  /// Its name in emmap.erl.
+  /// Its name in emmap_nif.erl.
   static var name: StaticString { get }
 
   /// The function for dirty schedulers. Rows of calls that never move name it themselves.
@@ -12,9 +12,9 @@ protocol NifCall {
 
   /// Decodes, calls the core, encodes.
   ///
-  /// - Parameter mayBlock: whether this is a scheduler that may be held up. If not, the call throws `wouldWait` where
-  ///   it would have to, and is run again where it may.
-  static func run(_ call: Call, mayBlock: Bool) throws(Failure) -> Term
+  /// - Parameter patience: `none` on a scheduler that may not be held up. Nil says that the call would have to wait
+  ///   longer: it is then run again, on a scheduler that may be, behind all others that wait for one.
+  static func run(_ call: Call, _ patience: Patience) throws(Failure) -> Term?
 
   /// Encodes a failure.
   static func fail(_ call: Call, _ failure: Failure) -> Term
@@ -35,11 +35,9 @@ func perform<C: NifCall>(
   // SAFETY: the VM never passes none.
   let call = unsafe Call(env: Environment(env), arguments: arguments.unsafelyUnwrapped)
   do throws(Failure) {
-    return try type.run(call, mayBlock: mayBlock).raw
+    if let term = try type.run(call, mayBlock ? .some : .none) { return term.raw }
+    return unsafe call.env.reschedule(type.name, type.blocking, count, arguments).raw
   } catch {
-    if case .wouldWait = error, !mayBlock {
-      return unsafe call.env.reschedule(type.name, type.blocking, count, arguments).raw
-    }
     return type.fail(call, error).raw
   }
 }
@@ -66,6 +64,14 @@ func perform<C: NifCall>(
   @inline(__always)
   func handle() throws(Failure) -> UnsafeMutablePointer<Handle> {
     guard let handle = unsafe library.handles.object(env, self[0]) else { throw .badArgument }
+    return unsafe handle
+  }
+
+  /// The same, for a call that touches the mapping: nil where that may take long, and the caller may not wait.
+  @inline(__always)
+  func handle(_ patience: Patience) throws(Failure) -> UnsafeMutablePointer<Handle>? {
+    let handle = try unsafe self.handle()
+    if unsafe patience == .none && handle.pointee.file.traits.contains(.dirty) { return nil }
     return unsafe handle
   }
 

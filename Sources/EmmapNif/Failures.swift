@@ -11,13 +11,13 @@ extension Call {
     case .system(EOPNOTSUPP): atoms.notSupported
     case .system(let errno): env.atom(errno: errno)
     case .closed: atoms.closed
-    case .truncated, .changed: atoms.truncated
+    case .truncated: atoms.truncated
     case .fixedSize: atoms.fixedSize
     case .tooShort: atoms.tooShort
     case .misaligned: atoms.misaligned
     case .outOfRange: atoms.outOfRange
     case .readOnly: atoms.readOnly
-    case .badArgument, .wouldWait: atoms.badarg
+    case .badArgument: atoms.badarg
     }
   }
 }

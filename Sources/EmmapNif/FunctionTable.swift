@@ -1,37 +1,46 @@
 import ErlNif
 
-/// Name, arity, scheduler, function: what emmap.erl declares, and where each runs. Calls on normal schedulers move
+/// Arity, scheduler, function: what emmap_nif.erl declares, and where each runs. Calls on normal schedulers move
 /// themselves to a dirty one where they would have to wait.
-let functionTable: [NifRow] = unsafe [
+let functionTable: [NifRow] = [
   // System calls that may wait for a disk.
-  NifRow("open_nif", 9, .dirtyIO, Open.blocking),
-  NifRow("handle_info_nif", 1, .dirtyIO, HandleInfo.blocking),
-  NifRow("resize_nif", 2, .dirtyIO, Resize.blocking),
-  NifRow("truncate_nif", 1, .dirtyIO, Truncate.blocking),
-  NifRow("remap_nif", 1, .dirtyIO, Remap.blocking),
-  NifRow("allocate_nif", 3, .dirtyIO, Allocate.blocking),
-  NifRow("datasync_nif", 1, .dirtyIO, DataSync.blocking),
-  NifRow("sync_nif", 1, .dirtyIO, Sync.blocking),
-  NifRow("sync_range_nif", 3, .dirtyIO, SyncRange.blocking),
-  NifRow("flush_nif", 1, .dirtyIO, Flush.blocking),
-  NifRow("advise_nif", 4, .dirtyIO, Advise.blocking),
-  NifRow("pwritev_nif", 3, .dirtyIO, PWriteVector.blocking),
+  row(Open.self, 9, .dirtyIO),
+  row(HandleInfo.self, 1, .dirtyIO),
+  row(Resize.self, 2, .dirtyIO),
+  row(Truncate.self, 1, .dirtyIO),
+  row(Remap.self, 1, .dirtyIO),
+  row(Allocate.self, 3, .dirtyIO),
+  row(DataSync.self, 1, .dirtyIO),
+  row(Sync.self, 1, .dirtyIO),
+  row(SyncRange.self, 3, .dirtyIO),
+  row(Flush.self, 1, .dirtyIO),
+  row(Advise.self, 4, .dirtyIO),
+  row(PWriteVector.self, 3, .dirtyIO),
   // Copies the name, however long it is.
-  NifRow("info_nif", 1, .dirtyIO, Info.blocking),
+  row(Info.self, 1, .dirtyIO),
   // Copies: here while small and in memory.
-  NifRow("pread_nif", 3, .normal) { unsafe perform(PRead.self, $0, $1, $2, mayBlock: false) },
-  unsafe NifRow("read_nif", 2, .normal) { unsafe perform(Read.self, $0, $1, $2, mayBlock: false) },
-  unsafe NifRow("read_line_nif", 1, .normal) { unsafe perform(ReadLine.self, $0, $1, $2, mayBlock: false) },
-  unsafe NifRow("pwrite_nif", 3, .normal) { unsafe perform(PWrite.self, $0, $1, $2, mayBlock: false) },
-  unsafe NifRow("write_nif", 2, .normal) { unsafe perform(Write.self, $0, $1, $2, mayBlock: false) },
+  row(PRead.self, 3, .normal) { unsafe perform(PRead.self, $0, $1, $2, mayBlock: false) },
+  row(Snapshot.self, 3, .normal) { unsafe perform(Snapshot.self, $0, $1, $2, mayBlock: false) },
+  row(Read.self, 2, .normal) { unsafe perform(Read.self, $0, $1, $2, mayBlock: false) },
+  row(ReadLine.self, 1, .normal) { unsafe perform(ReadLine.self, $0, $1, $2, mayBlock: false) },
+  row(PWrite.self, 3, .normal) { unsafe perform(PWrite.self, $0, $1, $2, mayBlock: false) },
+  row(Write.self, 2, .normal) { unsafe perform(Write.self, $0, $1, $2, mayBlock: false) },
   // Here while the mapping is small and the file only read.
-  NifRow("close_nif", 1, .normal) { unsafe perform(Close.self, $0, $1, $2, mayBlock: false) },
+  row(Close.self, 1, .normal) { unsafe perform(Close.self, $0, $1, $2, mayBlock: false) },
   // A few loads and stores.
-  unsafe NifRow("position_nif", 3, .normal) { unsafe perform(Position.self, $0, $1, $2, mayBlock: false) },
-  unsafe NifRow("patomic_nif", 4, .normal) { unsafe perform(PAtomic.self, $0, $1, $2, mayBlock: false) },
-  unsafe NifRow("patomic_read_nif", 2, .normal) { unsafe perform(PAtomicRead.self, $0, $1, $2, mayBlock: false) },
-  unsafe NifRow("patomic_write_nif", 3, .normal) { unsafe perform(PAtomicWrite.self, $0, $1, $2, mayBlock: false) },
-  unsafe NifRow("patomic_cas_nif", 4, .normal) {
+  row(Position.self, 3, .normal) { unsafe perform(Position.self, $0, $1, $2, mayBlock: false) },
+  row(PAtomic.self, 4, .normal) { unsafe perform(PAtomic.self, $0, $1, $2, mayBlock: false) },
+  row(PAtomicRead.self, 2, .normal) { unsafe perform(PAtomicRead.self, $0, $1, $2, mayBlock: false) },
+  row(PAtomicWrite.self, 3, .normal) { unsafe perform(PAtomicWrite.self, $0, $1, $2, mayBlock: false) },
+  row(PAtomicCompareExchange.self, 4, .normal) {
     unsafe perform(PAtomicCompareExchange.self, $0, $1, $2, mayBlock: false)
   },
 ]
+
+/// A row of the function that dirty schedulers call, or of another one. That is a closure in the table: the VM's kind
+/// of function cannot be made of a generic one.
+@safe private func row<C: NifCall>(
+  _ type: C.Type, _ arity: UInt32, _ scheduler: Scheduler, _ function: NifFunction? = nil
+) -> NifRow {
+  unsafe NifRow(type.name, arity, scheduler, function ?? type.blocking)
+}

@@ -41,7 +41,10 @@ private func start(_ env: OpaquePointer?) -> Int32 {
   else { return 1 }
   let isFirst = unsafe state == nil
   unsafe state = LibraryState(handles: handles, regions: regions, atoms: Atoms(env))
-  if unsafe isFirst && !startThread("emmap_reaper", { _ in Reaper.run() }) { return 2 }
+  if isFirst {
+    guard unsafe startThread("emmap_reaper", { _ in Reaper.run() }) else { return 2 }
+    guard unsafe startThread("emmap_remover", { _ in Reaper.runSlow() }) else { return 2 }
+  }
   return 0
 }
 
@@ -49,7 +52,7 @@ private func start(_ env: OpaquePointer?) -> Int32 {
 @_cdecl("nif_init")
 public func nifInit() -> UnsafeMutableRawPointer {
   let entry = unsafe nifEntry(
-    module: "emmap", functionTable,
+    module: "emmap_nif", functionTable,
     load: { env, _, _ in unsafe start(env) },
     upgrade: { env, _, _, _ in unsafe start(env) })
   return UnsafeMutableRawPointer(entry)

@@ -2,18 +2,18 @@ import CErlNif
 import ErlNif
 import MemoryMap
 
-/// `open_nif(Path, Name, Offset, Length, Flags, Address, Mode, Size, MaximumStep)`: Path is a binary that ends with
+/// `open(Path, Name, Offset, Length, Flags, Address, Mode, Size, MaximumStep)`: Path is a binary that ends with
 /// NUL, Name what the caller gave; emmap.erl has checked the numbers.
 enum Open: NifCall {
-  static var name: StaticString { "open_nif" }
+  static var name: StaticString { "open" }
   static var blocking: NifFunction { { unsafe perform(Open.self, $0, $1, $2, mayBlock: true) } }
 
-  static func run(_ call: Call, mayBlock: Bool) throws(Failure) -> Term {
+  static func run(_ call: Call, _ patience: Patience) throws(Failure) -> Term? {
     let path = try unsafe call.bytes(0)
     guard unsafe path.last == 0, let start = path.baseAddress else { throw .badArgument }
     let options = OpenOptions(
       flags: OpenOptions.Flags(rawValue: try call.natural(4)), address: try call.natural(5),
-      mode: UInt32(truncatingIfNeeded: try call.natural(6)), size: try call.natural(7),
+      mode: try call.mode(6), size: try call.natural(7),
       maximumStep: try call.natural(8))
     guard let name = StoredTerm(call[1]) else { throw .noMemory }
     let file = try unsafe File.open(
@@ -28,14 +28,22 @@ enum Open: NifCall {
   }
 }
 
-/// `close_nif(Handle)`
+extension Call {
+  /// The permissions of a new file; nil, if the caller has given none, is all bits and more.
+  fileprivate func mode(_ index: Int) throws(Failure) -> UInt32? {
+    let value = try natural(index)
+    return value > 0o7777 ? nil : UInt32(value)
+  }
+}
+
+/// `close(Handle)`
 enum Close: NifCall {
-  static var name: StaticString { "close_nif" }
+  static var name: StaticString { "close" }
   static var blocking: NifFunction { { unsafe perform(Close.self, $0, $1, $2, mayBlock: true) } }
 
-  static func run(_ call: Call, mayBlock: Bool) throws(Failure) -> Term {
+  static func run(_ call: Call, _ patience: Patience) throws(Failure) -> Term? {
     let handle = try unsafe call.handle()
-    try unsafe handle.pointee.file.close(mayBlock: mayBlock)
+    guard try unsafe handle.pointee.file.close(patience) else { return nil }
     unsafe handle.pointee.trace("close")
     return call.atoms.ok
   }
@@ -48,12 +56,12 @@ extension Handle {
   }
 }
 
-/// `info_nif(Handle)`: a tuple that emmap.erl makes a map of.
+/// `info(Handle)`: a tuple that emmap.erl makes a map of.
 enum Info: NifCall {
-  static var name: StaticString { "info_nif" }
+  static var name: StaticString { "info" }
   static var blocking: NifFunction { { unsafe perform(Info.self, $0, $1, $2, mayBlock: true) } }
 
-  static func run(_ call: Call, mayBlock: Bool) throws(Failure) -> Term {
+  static func run(_ call: Call, _ patience: Patience) throws(Failure) -> Term? {
     let handle = try unsafe call.handle()
     let info = try unsafe handle.pointee.file.info()
     let (env, atoms) = (call.env, call.atoms)
@@ -68,12 +76,12 @@ enum Info: NifCall {
   }
 }
 
-/// `handle_info_nif(Handle)`: the numbers of fstat(2) in the order of `#file_info{}`, times in seconds since 1970.
+/// `handle_info(Handle)`: the numbers of fstat(2) in the order of `#file_info{}`, times in seconds since 1970.
 enum HandleInfo: NifCall {
-  static var name: StaticString { "handle_info_nif" }
+  static var name: StaticString { "handle_info" }
   static var blocking: NifFunction { { unsafe perform(HandleInfo.self, $0, $1, $2, mayBlock: true) } }
 
-  static func run(_ call: Call, mayBlock: Bool) throws(Failure) -> Term {
+  static func run(_ call: Call, _ patience: Patience) throws(Failure) -> Term? {
     let handle = try unsafe call.handle()
     let (status, env) = (try unsafe handle.pointee.file.status(), call.env)
     let numbers: [Int] = [

@@ -1,4 +1,5 @@
 import CErlNif
+import CSystem
 import ErlNif
 import MemoryMap
 
@@ -15,201 +16,213 @@ private let inlineLimit = 1 << 20
 
 // Reads return the bare binary; emmap.erl puts `ok` to it, at less cost.
 
-extension Call {
-  /// Makes a binary of bytes of the file as `bytes` does, if nothing stands in the way: the shortest way there is. Nil at
-  /// the end of the file, for many bytes, and where anything is wrong.
-  @inline(__always)
-  fileprivate func bytesAtOnce(_ handle: UnsafeMutablePointer<Handle>, at offset: Int, count: Int) -> Term? {
-    guard let view = unsafe handle.pointee.file.viewInside(at: offset, count: count) else { return nil }
-    if unsafe handle.pointee.file.traits.contains(.direct) {
-      guard let (region, start) = unsafe handle.pointee.file.tryBorrow(view) else { return nil }
-      return unsafe env.binary(of: region, start, count: view.count)
-    }
-    guard view.count < chargeFrom else { return nil }
-    var isRead = false
-    let term = unsafe env.binary(count: view.count) { unsafe isRead = handle.pointee.file.tryRead(view, into: $0) }
-    return isRead ? term : nil
-  }
+/// A binary of bytes of a file, and how many of the file's bytes it stands for.
+private struct Bytes {
+  let term: Term
+  let count: Int
+}
 
+extension Call {
   /// Makes a binary of bytes of the file, copied or, with `direct`, pointing to them.
   @inline(__always)
   fileprivate func bytes(
-    _ handle: UnsafeMutablePointer<Handle>, _ view: File.View, mayBlock: Bool
-  ) throws(Failure) -> Term {
-    if unsafe handle.pointee.file.traits.contains(.direct) {
-      let (region, start) = try unsafe handle.pointee.file.borrow(view)
-      return unsafe env.binary(of: region, start, count: view.count)
+    _ handle: UnsafeMutablePointer<Handle>, at offset: Int, count: Int, _ patience: Patience, copies: Bool = false
+  ) throws(Failure) -> Outcome<Bytes> {
+    if unsafe handle.pointee.file.traits.contains(.direct) && !copies {
+      return try unsafe handle.pointee.file.access(.borrow, at: offset, count: count, patience) { region, start, count in
+        (Bytes(term: unsafe env.binary(of: region, start, count: count), count: count), touched: count)
+      }
     }
-    if view.count > smallCount { return try unsafe manyBytes(handle, view, mayBlock: mayBlock) }
-    if view.count >= chargeFrom { env.consumeTimeslice(percent: view.count / bytesPerPercent) }
-    return unsafe try env.binary(count: view.count) { (target) throws(Failure) in
-      try unsafe handle.pointee.file.read(view, into: target, mayWait: mayBlock)
+    // The shortest way, for few bytes, first.
+    let outcome = try unsafe handle.pointee.file.access(
+      .read, at: offset, count: count, limit: chargeFrom &- 1, .none
+    ) { _, start, count in
+      let term = unsafe env.binary(count: count) { unsafe sys_copy($0, start, count) }
+      return (Bytes(term: term, count: count), touched: count)
     }
+    guard case .wouldWait = outcome else { return outcome }
+    return try unsafe manyBytes(handle, at: offset, count: count, patience)
   }
 
   @inline(never)
   private func manyBytes(
-    _ handle: UnsafeMutablePointer<Handle>, _ view: File.View, mayBlock: Bool
-  ) throws(Failure) -> Term {
-    if !mayBlock {
-      if unsafe view.count > inlineLimit || !handle.pointee.file.isResident(at: view.offset, count: view.count) {
-        throw .wouldWait
+    _ handle: UnsafeMutablePointer<Handle>, at offset: Int, count: Int, _ patience: Patience
+  ) throws(Failure) -> Outcome<Bytes> {
+    if patience == .none {
+      let count = unsafe min(count, max(handle.pointee.file.size - offset, 0))
+      if unsafe count > smallCount
+        && (count > inlineLimit || !handle.pointee.file.isResident(at: offset, count: count))
+      {
+        return .wouldWait
       }
-      env.consumeTimeslice(percent: view.count / bytesPerPercent)
+      env.consumeTimeslice(percent: count / bytesPerPercent)
     }
-    // However many were asked for, no more are allocated than the file has.
-    return try unsafe allocated(count: view.count) { (target) throws(Failure) in
-      try unsafe handle.pointee.file.read(view, into: target, mayWait: mayBlock)
+    let limit = patience == .none ? inlineLimit : .max
+    let outcome = try unsafe handle.pointee.file.access(.read, at: offset, count: count, limit: limit, patience) {
+      region, start, count in
+      // However many were asked for, no more are allocated than the file has.
+      let term = unsafe allocated(count: count) { target in
+        unsafe handle.pointee.file.copy(target, start, count, region, start)
+      }
+      return (term.map { Bytes(term: $0, count: count) }, touched: count)
+    }
+    return try orNoMemory(outcome)
+  }
+
+  /// Makes a binary of `count` bytes that `fill` fills; nil when memory is out.
+  private func allocated(count: Int, _ fill: (UnsafeMutableRawPointer) -> Void) -> Term? {
+    count <= smallCount ? unsafe env.binary(count: count, fill) : unsafe env.largeBinary(count: count, fill)
+  }
+
+  private func orNoMemory(_ outcome: Outcome<Bytes?>) throws(Failure) -> Outcome<Bytes> {
+    switch outcome {
+    case .done(let bytes?): return .done(bytes)
+    case .done(nil): throw .noMemory
+    case .outside: return .outside
+    case .wouldWait: return .wouldWait
     }
   }
-}
 
-/// `pread_nif(Handle, Offset, Count)`
-enum PRead: NifCall {
-  static var name: StaticString { "pread_nif" }
-  static var blocking: NifFunction { { unsafe perform(PRead.self, $0, $1, $2, mayBlock: true) } }
+  /// Makes a binary of the line at `offset`, with its newline; `\r\n` comes as `\n`, and so always as a copy.
+  @inline(__always)
+  fileprivate func line(
+    _ handle: UnsafeMutablePointer<Handle>, at offset: Int, _ patience: Patience
+  ) throws(Failure) -> Outcome<Bytes> {
+    var isTooLong = false
+    let outcome = try unsafe handle.pointee.file.access(.read, at: offset, count: .max &- offset, patience) {
+      region, start, count -> (Bytes?, touched: Int) in
+      let limit = patience == .none ? min(count, smallCount) : count
+      var (extent, text, isPlain) = (count, count, true)
+      if let end = unsafe memchr(start, 0x0A, limit) {
+        extent = unsafe UnsafeRawPointer(end) - UnsafeRawPointer(start) &+ 1
+        // SAFETY: of the bytes of the line, extent of them, this is the last but one.
+        isPlain = unsafe extent == 1 || start.load(fromByteOffset: extent &- 2, as: UInt8.self) != 0x0D
+        text = isPlain ? extent : extent &- 2
+      } else if limit < count {
+        isTooLong = true
+        return (nil, touched: limit)
+      }
+      if unsafe isPlain && handle.pointee.file.traits.contains(.direct) {
+        return (Bytes(term: unsafe env.binary(of: region, start, count: extent), count: extent), touched: extent)
+      }
+      let term = unsafe allocated(count: isPlain ? text : text &+ 1) { target in
+        unsafe handle.pointee.file.copy(target, start, text, region, start)
+        if !isPlain { unsafe target.storeBytes(of: 0x0A, toByteOffset: text, as: UInt8.self) }
+      }
+      return (term.map { Bytes(term: $0, count: extent) }, touched: extent)
+    }
+    return isTooLong ? .wouldWait : try orNoMemory(outcome)
+  }
+
+  /// Reads from the position with `read(position)`, and moves it behind what was read; what somebody else has read
+  /// meanwhile is theirs. Nil if the call would have to wait.
+  @inline(__always)
+  fileprivate func atPosition(
+    _ handle: UnsafeMutablePointer<Handle>, atEnd: Term, _ read: (Int) throws(Failure) -> Outcome<Bytes>
+  ) throws(Failure) -> Term? {
+    while true {
+      let start = unsafe handle.pointee.file.currentPosition
+      switch try read(start) {
+      case .done(let bytes):
+        if unsafe handle.pointee.file.movePosition(from: start, to: start &+ bytes.count) { return bytes.term }
+      case .outside: return atEnd
+      case .wouldWait: return nil
+      }
+    }
+  }
+
+  /// Tells whether there can be such a range in any file, as pread(2), which looks at its end first.
+  fileprivate func check(_ offset: Int, _ count: Int) throws(Failure) {
+    if offset.addingReportingOverflow(count).overflow { throw .invalid }
+  }
 
   @inline(__always)
-  static func run(_ call: Call, mayBlock: Bool) throws(Failure) -> Term {
-    let handle = try unsafe call.handle()
+  fileprivate func pread(_ patience: Patience, copies: Bool) throws(Failure) -> Term? {
+    guard let handle = try unsafe copies ? handle(patience) : reader(patience) else { return nil }
     // As raw files do: a wrong kind of argument comes before a wrong number.
     let count: Int
     do throws(Failure) {
-      count = try call.count(2)
+      count = try self.count(2)
     } catch {
-      throw call.env.isNumber(call[1]) ? error : .badArgument
+      throw env.isNumber(self[1]) ? error : .badArgument
     }
-    let offset = try call.offset(1)
-    if let term = unsafe call.bytesAtOnce(handle, at: offset, count: count) { return term }
-    return try unsafe carefully(call, handle, at: offset, count: count, mayBlock: mayBlock)
+    let offset = try self.offset(1)
+    switch try unsafe bytes(handle, at: offset, count: count, patience, copies: copies) {
+    case .done(let bytes): return bytes.term
+    case .wouldWait: return nil
+    case .outside:
+      try check(offset, count)
+      return atoms.eof
+    }
   }
 
-  @inline(never)
-  private static func carefully(
-    _ call: Call, _ handle: UnsafeMutablePointer<Handle>, at offset: Int, count: Int, mayBlock: Bool
-  ) throws(Failure) -> Term {
-    while true {
-      guard let view = try unsafe handle.pointee.file.view(at: offset, count: count) else { return call.atoms.eof }
-      do throws(Failure) {
-        return try unsafe call.bytes(handle, view, mayBlock: mayBlock)
-      } catch .changed {
-        continue
-      }
-    }
+  /// The handle of a read, which touches the mapping unless it is `direct`.
+  @inline(__always)
+  private func reader(_ patience: Patience) throws(Failure) -> UnsafeMutablePointer<Handle>? {
+    let handle = try unsafe self.handle()
+    let traits = unsafe handle.pointee.file.traits
+    if patience == .none && traits.contains(.dirty) && !traits.contains(.direct) { return nil }
+    return unsafe handle
   }
 }
 
-/// `read_nif(Handle, Count)`
+/// `pread(Handle, Offset, Count)`
+enum PRead: NifCall {
+  static var name: StaticString { "pread" }
+  static var blocking: NifFunction { { unsafe perform(PRead.self, $0, $1, $2, mayBlock: true) } }
+
+  @inline(__always)
+  static func run(_ call: Call, _ patience: Patience) throws(Failure) -> Term? {
+    try call.pread(patience, copies: false)
+  }
+}
+
+/// `snapshot(Handle, Offset, Count)`: as `pread`, but always a copy.
+enum Snapshot: NifCall {
+  static var name: StaticString { "snapshot" }
+  static var blocking: NifFunction { { unsafe perform(Snapshot.self, $0, $1, $2, mayBlock: true) } }
+
+  static func run(_ call: Call, _ patience: Patience) throws(Failure) -> Term? {
+    try call.pread(patience, copies: true)
+  }
+}
+
+/// `read(Handle, Count)`
 enum Read: NifCall {
-  static var name: StaticString { "read_nif" }
+  static var name: StaticString { "read" }
   static var blocking: NifFunction { { unsafe perform(Read.self, $0, $1, $2, mayBlock: true) } }
 
-  static func run(_ call: Call, mayBlock: Bool) throws(Failure) -> Term {
-    let handle = try unsafe call.handle()
+  static func run(_ call: Call, _ patience: Patience) throws(Failure) -> Term? {
+    guard let handle = try unsafe call.handle(patience) else { return nil }
     let count = try call.count(1)
-    while true {
-      let start = unsafe handle.pointee.file.currentPosition
-      guard let view = try unsafe handle.pointee.file.view(at: start, count: count) else {
-        return unsafe count == 0 ? call.ok(call.env.binary(count: 0) { _ in }) : call.atoms.eof
-      }
-      do throws(Failure) {
-        let bytes = try unsafe call.bytes(handle, view, mayBlock: mayBlock)
-        // If somebody else has read meanwhile, these bytes are theirs.
-        if unsafe handle.pointee.file.movePosition(from: start, to: start &+ view.count) { return bytes }
-      } catch .changed {
-        continue
-      }
+    let empty = count == 0 ? call.ok(unsafe call.env.binary(count: 0) { _ in }) : call.atoms.eof
+    return try unsafe call.atPosition(handle, atEnd: empty) { (start) throws(Failure) in
+      let outcome = try unsafe call.bytes(handle, at: start, count: count, patience)
+      if case .outside = outcome { try call.check(start, count) }
+      return outcome
     }
   }
 }
 
-/// `read_line_nif(Handle)`
+/// `read_line(Handle)`
 enum ReadLine: NifCall {
-  static var name: StaticString { "read_line_nif" }
+  static var name: StaticString { "read_line" }
   static var blocking: NifFunction { { unsafe perform(ReadLine.self, $0, $1, $2, mayBlock: true) } }
 
-  static func run(_ call: Call, mayBlock: Bool) throws(Failure) -> Term {
-    let handle = try unsafe call.handle()
-    while true {
-      let start = unsafe handle.pointee.file.currentPosition
-      guard let view = try unsafe handle.pointee.file.view(at: start, count: .max &- start) else {
-        return call.atoms.eof
-      }
-      do throws(Failure) {
-        let line = try unsafe handle.pointee.file.line(in: view, limit: mayBlock ? .max : smallCount)
-        let bytes =
-          line.isPlain
-          ? try unsafe call.bytes(handle, view.prefix(line.extent), mayBlock: mayBlock)
-          : try unsafe call.lineWithoutReturn(view.prefix(line.text)) { (text, target) throws(Failure) in
-            try unsafe handle.pointee.file.read(text, into: target, mayWait: mayBlock)
-          }
-        // The end that was found must belong to the bytes that were read, and those to nobody else by now.
-        if unsafe handle.pointee.file.isCurrent(view) {
-          if unsafe handle.pointee.file.movePosition(from: start, to: start &+ line.extent) { return bytes }
-        } else if !mayBlock {
-          throw .wouldWait
-        } else if let bytes = try unsafe lockedLine(call, handle) {
-          return bytes
-        }
-      } catch .changed {
-        continue
-      }
-    }
-  }
-
-  /// Reads a line while nobody writes, however often they do. Nil if somebody else has read it meanwhile.
-  private static func lockedLine(_ call: Call, _ handle: UnsafeMutablePointer<Handle>) throws(Failure) -> Term? {
-    try unsafe handle.pointee.file.withLock { () throws(Failure) in
-      let start = unsafe handle.pointee.file.currentPosition
-      guard let view = try unsafe handle.pointee.file.view(at: start, count: .max &- start) else {
-        return call.atoms.eof
-      }
-      let line = try unsafe handle.pointee.file.line(in: view, limit: .max)
-      let bytes: Term
-      if unsafe line.isPlain && handle.pointee.file.traits.contains(.direct) {
-        bytes = try unsafe call.bytes(handle, view.prefix(line.extent), mayBlock: true)
-      } else if line.isPlain {
-        bytes = try unsafe call.allocated(count: line.extent) { (target) throws(Failure) in
-          try unsafe handle.pointee.file.readHoldingLock(view.prefix(line.extent), into: target)
-        }
-      } else {
-        bytes = try unsafe call.lineWithoutReturn(view.prefix(line.text)) { (text, target) throws(Failure) in
-          try unsafe handle.pointee.file.readHoldingLock(text, into: target)
-        }
-      }
-      return unsafe handle.pointee.file.movePosition(from: start, to: start &+ line.extent) ? bytes : nil
+  static func run(_ call: Call, _ patience: Patience) throws(Failure) -> Term? {
+    guard let handle = try unsafe call.handle(patience) else { return nil }
+    return try unsafe call.atPosition(handle, atEnd: call.atoms.eof) { (start) throws(Failure) in
+      try unsafe call.line(handle, at: start, patience)
     }
   }
 }
 
-extension Call {
-  /// A line that ends with a carriage return and a newline is given with the newline alone, so it is always a copy.
-  fileprivate func lineWithoutReturn(
-    _ text: File.View,
-    _ read: (File.View, UnsafeMutableRawPointer) throws(Failure) -> Void
-  ) throws(Failure) -> Term {
-    try unsafe allocated(count: text.count &+ 1) { (target) throws(Failure) in
-      try unsafe read(text, target)
-      unsafe (target + text.count).storeBytes(of: 0x0A, as: UInt8.self)
-    }
-  }
-
-  /// Makes a binary of `count` bytes that `fill` fills.
-  fileprivate func allocated(
-    count: Int, _ fill: (UnsafeMutableRawPointer) throws(Failure) -> Void
-  ) throws(Failure) -> Term {
-    if count <= smallCount { return unsafe try env.binary(count: count, fill) }
-    guard let term = unsafe try env.largeBinary(count: count, fill) else { throw .noMemory }
-    return term
-  }
-}
-
-/// `position_nif(Handle, bof | cur | eof, Offset)`
+/// `position(Handle, bof | cur | eof, Offset)`
 enum Position: NifCall {
-  static var name: StaticString { "position_nif" }
+  static var name: StaticString { "position" }
   static var blocking: NifFunction { { unsafe perform(Position.self, $0, $1, $2, mayBlock: true) } }
 
-  static func run(_ call: Call, mayBlock: Bool) throws(Failure) -> Term {
+  static func run(_ call: Call, _ patience: Patience) throws(Failure) -> Term? {
     let handle = try unsafe call.handle()
     let atoms = call.atoms
     let origin: File.Origin

@@ -2,12 +2,12 @@ import CErlNif
 import ErlNif
 import MemoryMap
 
-/// `resize_nif(Handle, Size | double)`
+/// `resize(Handle, Size | double)`
 enum Resize: NifCall {
-  static var name: StaticString { "resize_nif" }
+  static var name: StaticString { "resize" }
   static var blocking: NifFunction { { unsafe perform(Resize.self, $0, $1, $2, mayBlock: true) } }
 
-  static func run(_ call: Call, mayBlock: Bool) throws(Failure) -> Term {
+  static func run(_ call: Call, _ patience: Patience) throws(Failure) -> Term? {
     let handle = try unsafe call.handle()
     let size = call[1] == call.atoms.double ? nil : try call.offset(1)
     let result = try unsafe handle.pointee.file.resize(to: size)
@@ -16,23 +16,23 @@ enum Resize: NifCall {
   }
 }
 
-/// `truncate_nif(Handle)`
+/// `truncate(Handle)`
 enum Truncate: NifCall {
-  static var name: StaticString { "truncate_nif" }
+  static var name: StaticString { "truncate" }
   static var blocking: NifFunction { { unsafe perform(Truncate.self, $0, $1, $2, mayBlock: true) } }
 
-  static func run(_ call: Call, mayBlock: Bool) throws(Failure) -> Term {
+  static func run(_ call: Call, _ patience: Patience) throws(Failure) -> Term? {
     try unsafe call.handle().pointee.file.truncateAtPosition()
     return call.atoms.ok
   }
 }
 
-/// `remap_nif(Handle)`
+/// `remap(Handle)`
 enum Remap: NifCall {
-  static var name: StaticString { "remap_nif" }
+  static var name: StaticString { "remap" }
   static var blocking: NifFunction { { unsafe perform(Remap.self, $0, $1, $2, mayBlock: true) } }
 
-  static func run(_ call: Call, mayBlock: Bool) throws(Failure) -> Term {
+  static func run(_ call: Call, _ patience: Patience) throws(Failure) -> Term? {
     let handle = try unsafe call.handle()
     let size = try unsafe handle.pointee.file.remap()
     unsafe handle.pointee.trace("remap")
@@ -40,12 +40,12 @@ enum Remap: NifCall {
   }
 }
 
-/// `allocate_nif(Handle, Offset, Count)`
+/// `allocate(Handle, Offset, Count)`
 enum Allocate: NifCall {
-  static var name: StaticString { "allocate_nif" }
+  static var name: StaticString { "allocate" }
   static var blocking: NifFunction { { unsafe perform(Allocate.self, $0, $1, $2, mayBlock: true) } }
 
-  static func run(_ call: Call, mayBlock: Bool) throws(Failure) -> Term {
+  static func run(_ call: Call, _ patience: Patience) throws(Failure) -> Term? {
     let handle = try unsafe call.handle()
     let range = try call.range(1, 2)
     try unsafe handle.pointee.file.allocate(at: range.offset, count: range.count)

@@ -2,60 +2,60 @@ import CErlNif
 import ErlNif
 import MemoryMap
 
-/// `datasync_nif(Handle)`
+/// `datasync(Handle)`
 enum DataSync: NifCall {
-  static var name: StaticString { "datasync_nif" }
+  static var name: StaticString { "datasync" }
   static var blocking: NifFunction { { unsafe perform(DataSync.self, $0, $1, $2, mayBlock: true) } }
 
-  static func run(_ call: Call, mayBlock: Bool) throws(Failure) -> Term {
+  static func run(_ call: Call, _ patience: Patience) throws(Failure) -> Term? {
     try unsafe call.handle().pointee.file.syncData()
     return call.atoms.ok
   }
 }
 
-/// `sync_nif(Handle)`
+/// `sync(Handle)`
 enum Sync: NifCall {
-  static var name: StaticString { "sync_nif" }
+  static var name: StaticString { "sync" }
   static var blocking: NifFunction { { unsafe perform(Sync.self, $0, $1, $2, mayBlock: true) } }
 
-  static func run(_ call: Call, mayBlock: Bool) throws(Failure) -> Term {
+  static func run(_ call: Call, _ patience: Patience) throws(Failure) -> Term? {
     try unsafe call.handle().pointee.file.syncAll()
     return call.atoms.ok
   }
 }
 
-/// `sync_range_nif(Handle, Offset, Count)`
+/// `sync_range(Handle, Offset, Count)`
 enum SyncRange: NifCall {
-  static var name: StaticString { "sync_range_nif" }
+  static var name: StaticString { "sync_range" }
   static var blocking: NifFunction { { unsafe perform(SyncRange.self, $0, $1, $2, mayBlock: true) } }
 
-  static func run(_ call: Call, mayBlock: Bool) throws(Failure) -> Term {
+  static func run(_ call: Call, _ patience: Patience) throws(Failure) -> Term? {
     let handle = try unsafe call.handle()
     try unsafe handle.pointee.file.syncRange(at: try call.offset(1), count: try call.offset(2))
     return call.atoms.ok
   }
 }
 
-/// `flush_nif(Handle)`
+/// `flush(Handle)`
 enum Flush: NifCall {
-  static var name: StaticString { "flush_nif" }
+  static var name: StaticString { "flush" }
   static var blocking: NifFunction { { unsafe perform(Flush.self, $0, $1, $2, mayBlock: true) } }
 
-  static func run(_ call: Call, mayBlock: Bool) throws(Failure) -> Term {
+  static func run(_ call: Call, _ patience: Patience) throws(Failure) -> Term? {
     try unsafe call.handle().pointee.file.flush()
     return call.atoms.ok
   }
 }
 
-/// `advise_nif(Handle, Offset, Count, Advice)`
+/// `advise(Handle, Offset, Count, Advice)`
 enum Advise: NifCall {
-  static var name: StaticString { "advise_nif" }
+  static var name: StaticString { "advise" }
   static var blocking: NifFunction { { unsafe perform(Advise.self, $0, $1, $2, mayBlock: true) } }
 
-  static func run(_ call: Call, mayBlock: Bool) throws(Failure) -> Term {
+  static func run(_ call: Call, _ patience: Patience) throws(Failure) -> Term? {
     let handle = try unsafe call.handle()
     let ((offset, count), atoms) = (try call.range(1, 2), call.atoms)
-    let advice: File.Advice
+    let advice: Advice
     switch call[3] {
     case atoms.normal: advice = .normal
     case atoms.random: advice = .random

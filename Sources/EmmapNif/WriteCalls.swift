@@ -14,85 +14,90 @@ private let inlineLimit = 1 << 20
 private let bytesPerPercent = 64 << 10
 
 extension Call {
-  /// Decides where `count` bytes from `offset` are written.
-  fileprivate func schedule(_ handle: UnsafeMutablePointer<Handle>, at offset: Int, count: Int) throws(Failure) {
-    if count <= quickCount { return }
+  /// Decides whether `count` bytes from `offset` are written here.
+  fileprivate func mayWrite(
+    _ handle: UnsafeMutablePointer<Handle>, at offset: Int, count: Int, _ patience: Patience
+  ) -> Bool {
+    if patience != .none || count <= quickCount { return true }
     if count > smallCount {
-      if unsafe count > inlineLimit || !handle.pointee.file.isResident(at: offset, count: count) { throw .wouldWait }
+      if unsafe count > inlineLimit || !handle.pointee.file.isResident(at: offset, count: count) { return false }
     }
     env.consumeTimeslice(percent: count / bytesPerPercent)
+    return true
   }
 
   /// The pieces to write: one binary, or a list of them.
   fileprivate func pieces(
-    _ index: Int, _ body: (UnsafeBufferPointer<iovec>) throws(Failure) -> Void
-  ) throws(Failure) {
+    _ index: Int, _ body: (UnsafeBufferPointer<iovec>) throws(Failure) -> Bool
+  ) throws(Failure) -> Bool {
     if let bytes = unsafe env.bytes(self[index]) {
       return try unsafe File.withPiece(bytes, body)
     }
     guard let vector = unsafe env.vector(self[index]) else { throw .badArgument }
     // SAFETY: SysIOVec is struct iovec under the VM's own name.
     let start = unsafe UnsafeRawPointer(vector.baseAddress)?.assumingMemoryBound(to: iovec.self)
-    try unsafe body(UnsafeBufferPointer(start: start, count: vector.count))
+    return try unsafe body(UnsafeBufferPointer(start: start, count: vector.count))
   }
 }
 
-/// `pwrite_nif(Handle, Offset, Binary)`
+/// `pwrite(Handle, Offset, Binary)`
 enum PWrite: NifCall {
-  static var name: StaticString { "pwrite_nif" }
+  static var name: StaticString { "pwrite" }
   static var blocking: NifFunction { { unsafe perform(PWrite.self, $0, $1, $2, mayBlock: true) } }
 
   @inline(__always)
-  static func run(_ call: Call, mayBlock: Bool) throws(Failure) -> Term {
-    let handle = try unsafe call.handle()
+  static func run(_ call: Call, _ patience: Patience) throws(Failure) -> Term? {
+    guard let handle = try unsafe call.handle(patience) else { return nil }
     let offset = try call.offset(1)
     let bytes = try unsafe call.bytes(2)
-    if unsafe bytes.count <= quickCount && handle.pointee.file.tryWrite(bytes, at: offset) { return call.atoms.ok }
-    return try unsafe carefully(call, handle, offset, mayBlock: mayBlock)
+    if unsafe bytes.count <= quickCount && handle.pointee.file.writeAtOnce(bytes, at: offset) { return call.atoms.ok }
+    return try unsafe carefully(call, handle, offset, patience)
   }
 
   @inline(never)
   private static func carefully(
-    _ call: Call, _ handle: UnsafeMutablePointer<Handle>, _ offset: Int, mayBlock: Bool
-  ) throws(Failure) -> Term {
+    _ call: Call, _ handle: UnsafeMutablePointer<Handle>, _ offset: Int, _ patience: Patience
+  ) throws(Failure) -> Term? {
     let bytes = try unsafe call.bytes(2)
-    if !mayBlock { try unsafe call.schedule(handle, at: offset, count: bytes.count) }
-    try unsafe File.withPiece(bytes) { (pieces) throws(Failure) in
-      try unsafe handle.pointee.file.write(pieces, at: offset, mayBlock: mayBlock)
+    guard unsafe call.mayWrite(handle, at: offset, count: bytes.count, patience) else { return nil }
+    let isDone = try unsafe File.withPiece(bytes) { (pieces) throws(Failure) in
+      try unsafe handle.pointee.file.write(pieces, at: offset, patience)
     }
-    return call.atoms.ok
+    return isDone ? call.atoms.ok : nil
   }
 }
 
-/// `pwritev_nif(Handle, Offset, [Binary])`: for data too large to be made one binary.
+/// `pwritev(Handle, Offset, [Binary])`: for data too large to be made one binary.
 enum PWriteVector: NifCall {
-  static var name: StaticString { "pwritev_nif" }
+  static var name: StaticString { "pwritev" }
   static var blocking: NifFunction { { unsafe perform(PWriteVector.self, $0, $1, $2, mayBlock: true) } }
 
-  static func run(_ call: Call, mayBlock: Bool) throws(Failure) -> Term {
+  static func run(_ call: Call, _ patience: Patience) throws(Failure) -> Term? {
     let handle = try unsafe call.handle()
     let offset = try call.offset(1)
-    try unsafe call.pieces(2) { (pieces) throws(Failure) in
-      try unsafe handle.pointee.file.write(pieces, at: offset, mayBlock: mayBlock)
+    let isDone = try unsafe call.pieces(2) { (pieces) throws(Failure) in
+      try unsafe handle.pointee.file.write(pieces, at: offset, patience)
     }
-    return call.atoms.ok
+    return isDone ? call.atoms.ok : nil
   }
 }
 
-/// `write_nif(Handle, Binary | [Binary])`
+/// `write(Handle, Binary | [Binary])`
 enum Write: NifCall {
-  static var name: StaticString { "write_nif" }
+  static var name: StaticString { "write" }
   static var blocking: NifFunction { { unsafe perform(Write.self, $0, $1, $2, mayBlock: true) } }
 
-  static func run(_ call: Call, mayBlock: Bool) throws(Failure) -> Term {
-    let handle = try unsafe call.handle()
-    if !mayBlock {
-      guard let bytes = unsafe call.env.bytes(call[1]) else { throw .wouldWait }
-      try unsafe call.schedule(handle, at: handle.pointee.file.currentPosition, count: bytes.count)
+  static func run(_ call: Call, _ patience: Patience) throws(Failure) -> Term? {
+    guard let handle = try unsafe call.handle(patience) else { return nil }
+    if patience == .none {
+      let start = unsafe handle.pointee.file.currentPosition
+      guard let bytes = unsafe call.env.bytes(call[1]),
+        unsafe call.mayWrite(handle, at: start, count: bytes.count, patience)
+      else { return nil }
     }
-    try unsafe call.pieces(1) { (pieces) throws(Failure) in
-      try unsafe handle.pointee.file.write(pieces, mayBlock: mayBlock)
+    let isDone = try unsafe call.pieces(1) { (pieces) throws(Failure) in
+      try unsafe handle.pointee.file.write(pieces, patience)
     }
-    return call.atoms.ok
+    return isDone ? call.atoms.ok : nil
   }
 }

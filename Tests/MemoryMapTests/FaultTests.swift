@@ -33,7 +33,6 @@ import Testing
     #expect(failure { () throws(Failure) in try handle.add(1, at: 8) } == .truncated)
     #expect(failure { () throws(Failure) in try handle.write([1], at: 5) } == .truncated)
     #expect(failure { () throws(Failure) in try handle.bytes(at: 5, 1) } == .truncated)
-    #expect(failure { () throws(Failure) in try handle.line(at: 0) } == .truncated)
     #expect(failure { () throws(Failure) in try handle.borrow(at: 0, 1) } == .truncated)
   }
 

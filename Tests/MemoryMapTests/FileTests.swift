@@ -53,14 +53,18 @@ import Testing
     #expect(try contents(path) == pattern(100) + [0])
   }
 
-  @Test func an_empty_file_opens_only_where_it_can_get_a_size() throws {
+  @Test(arguments: [
+    [], [.write], [.shared], [.write, .shared], [.write, .shared, .fixedSize], [.direct], [.shared, .direct],
+  ] as [OpenOptions.Flags])
+  func an_empty_file_opens_empty(_ flags: OpenOptions.Flags) throws {
     let path = try directory.file("file", [])
-    #expect(refusal(path) == .invalid)
-    #expect(refusal(path, [.write]) == .invalid)
-    #expect(refusal(path, [.write, .shared, .fixedSize]) == .invalid)
-    let handle = try Handle(path, [.write, .shared])
+    let handle = try Handle(path, flags)
     #expect(handle.file.size == 0)
     #expect(try handle.bytes(at: 0, 1) == nil)
+    // And shows what others put into it.
+    try Handle(path, [.write, .shared]).write([1, 2], at: 0)
+    #expect(try handle.file.remap() == 2)
+    #expect(try handle.bytes(at: 0, 3) == [1, 2])
   }
 
   @Test func a_file_that_is_not_there_is_created_with_size_and_mode() throws {
@@ -177,8 +181,10 @@ import Testing
     #expect(try handle.bytes(at: 99, .max) == [pattern(100)[99]])
     #expect(try handle.bytes(at: 100, 1) == nil)
     #expect(try handle.bytes(at: .max, 0) == nil)
-    // As pread(2), which looks at the end of the range first.
-    #expect(failure { () throws(Failure) in try handle.bytes(at: .max, 1) } == .invalid)
+    #expect(try handle.bytes(at: .max, .max) == nil)
+    // What is no place in any file is outside, too.
+    #expect(try handle.bytes(at: -1, 1) == nil)
+    #expect(try handle.bytes(at: 0, -1) == nil)
   }
 
   @Test func a_write_reaches_the_file_if_shared_and_only_the_handle_if_private() throws {
@@ -220,7 +226,7 @@ import Testing
   @Test func a_write_past_the_end_grows_the_file_to_the_byte() throws {
     let path = try directory.file("file", pattern(10))
     let handle = try Handle(path, [.write, .shared])
-    #expect(failure { () throws(Failure) in try handle.write([1], at: 10, mayBlock: false) } == .wouldWait)
+    #expect(try !handle.write([1], at: 10, .none))
     try handle.write([1, 2], at: 9)
     #expect(try contents(path) == Array(pattern(10)[..<9]) + [1, 2])
     try handle.write([3], at: 13)
@@ -257,25 +263,6 @@ import Testing
     try handle.write(more, at: 1)
     #expect(try handle.bytes(at: 0, .max) == [pattern(5000)[4999]] + more)
     #expect(try contents(path) == pattern(5000) + more)
-  }
-
-  @Test func lines_end_at_newlines_and_the_last_one_at_the_end() throws {
-    let handle = try Handle(directory.file("file", Array("ab\nc\r\n\n\r\nlast".utf8)))
-    var lines: [[Int]] = []
-    var at = 0
-    while let line = try handle.line(at: at) {
-      lines.append([at, line.extent, line.text, line.hasNewline ? 1 : 0, line.isPlain ? 1 : 0])
-      at += line.extent
-    }
-    #expect(lines == [[0, 3, 2, 1, 1], [3, 3, 1, 1, 0], [6, 1, 0, 1, 1], [7, 2, 0, 1, 0], [9, 4, 4, 0, 1]])
-  }
-
-  @Test func a_line_that_is_longer_than_the_limit_would_wait() throws {
-    let handle = try Handle(directory.file("file", Array("abc\nxyz".utf8)))
-    #expect(failure { () throws(Failure) in try handle.line(at: 0, limit: 3) } == .wouldWait)
-    #expect(try handle.line(at: 0, limit: 4)?.extent == 4)
-    #expect(failure { () throws(Failure) in try handle.line(at: 4, limit: 2) } == .wouldWait)
-    #expect(try handle.line(at: 4, limit: 3)?.hasNewline == false)
   }
 
   @Test func the_position_moves_from_start_current_and_end() throws {
@@ -409,7 +396,7 @@ import Testing
     try handle.file.syncData()
     try handle.file.syncAll()
     try handle.file.flush()
-    for advice in [File.Advice.normal, .random, .sequential, .willNeed, .dontNeed, .noReuse] {
+    for advice in [Advice.normal, .random, .sequential, .willNeed, .dontNeed, .noReuse] {
       try handle.file.advise(at: 1, count: 0, advice)
       try handle.file.advise(at: 1, count: .max, advice)
     }

@@ -82,7 +82,6 @@ import Testing
       failure { () throws(Failure) in try handle.word(at: 0) },
       failure { () throws(Failure) in try handle.add(1, at: 0) },
       failure { () throws(Failure) in try handle.borrow(at: 0, 1) },
-      failure { () throws(Failure) in try handle.line(at: 0, limit: 10) },
       failure { () throws(Failure) in try handle.file.setPosition(.start, 0) },
       failure { () throws(Failure) in try handle.file.resize(to: 1) },
       failure { () throws(Failure) in try handle.file.truncateAtPosition() },

@@ -16,9 +16,7 @@ import Testing
     func tryLock() -> Bool { sequence.tryLock() }
     func lock() { sequence.lock() }
     func unlock() { sequence.unlock() }
-    func withLock(mayWait: Bool, _ body: () throws(Failure) -> Void) throws(Failure) {
-      try sequence.withLock(mayWait: mayWait, body)
-    }
+    func lock(_ patience: Patience) -> Bool { sequence.lock(patience) }
     func withLock(_ body: () throws(Failure) -> Void) throws(Failure) { try sequence.withLock(body) }
 
     func set(_ value: Int) {
@@ -57,12 +55,21 @@ import Testing
     shared.unlock()
   }
 
-  @Test func withLock_throws_wouldWait_where_waiting_is_not_allowed() {
+  @Test func patience_says_how_long_a_lock_is_waited_for() {
     let shared = Shared()
     shared.lock()
-    #expect(failure { () throws(Failure) in try shared.withLock(mayWait: false) {} } == .wouldWait)
+    let clock = ContinuousClock()
+    for patience: Patience in [.none, .some] {
+      let time = clock.measure { #expect(!shared.lock(patience)) }
+      // Two milliseconds at the most, and what a busy machine adds.
+      #expect(time < .seconds(1))
+      #expect(patience == .none || time >= .milliseconds(1))
+    }
+    // As long as it takes: until another thread gives it back.
+    inParallel([{ #expect(shared.lock(.unlimited)) }, { shared.unlock() }])
     shared.unlock()
-    #expect(failure { () throws(Failure) in try shared.withLock(mayWait: false) {} } == nil)
+    #expect(shared.lock(.none))
+    shared.unlock()
   }
 
   @Test func withLock_gives_the_lock_back_when_its_body_throws() {

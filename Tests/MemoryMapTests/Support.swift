@@ -44,7 +44,7 @@ final class Handle: @unchecked Sendable {
 
   init(
     _ path: String, offset: Int = 0, length: Int = 0, _ flags: OpenOptions.Flags = [], address: Int = 0,
-    mode: UInt32 = 0o600, size: Int = 0, maximumStep: Int = 64 << 20, regions: Regions = Regions()
+    mode: UInt32? = 0o600, size: Int = 0, maximumStep: Int = 64 << 20, regions: Regions = Regions()
   ) throws(Failure) {
     guard let name = unsafe strdup(path) else { throw .noMemory }
     defer { unsafe free(name) }
@@ -55,55 +55,56 @@ final class Handle: @unchecked Sendable {
       memory: regions.memory)
   }
 
-  func close() throws(Failure) { try file.close(mayBlock: true) }
+  func close() throws(Failure) { _ = try file.close(.unlimited) }
 
-  /// Reads as `pread` does: what is there of `count` bytes from `offset`; nil at the end.
-  func bytes(at offset: Int, _ count: Int, mayWait: Bool = true) throws(Failure) -> [UInt8]? {
-    while true {
-      guard let view = try file.view(at: offset, count: count) else { return nil }
-      var result = [UInt8](repeating: 0xEE, count: view.count)
-      do throws(Failure) {
-        // The buffer is the array's own for as long as the closure runs.
-        try unsafe result.withUnsafeMutableBufferPointer { (buffer) throws(Failure) in
-          guard let target = buffer.baseAddress else { return }
-          try unsafe file.read(view, into: target, mayWait: mayWait)
-        }
-        return result
-      } catch .changed {
-        continue
+  /// Reads as `pread` does: what is there of `count` bytes from `offset`; nil at the end, and where it would have to
+  /// wait.
+  func bytes(
+    at offset: Int, _ count: Int, limit: Int = .max, _ patience: Patience = .unlimited
+  ) throws(Failure) -> [UInt8]? {
+    let outcome = try unsafe file.access(.read, at: offset, count: count, limit: limit, patience) {
+      region, start, count in
+      let bytes = unsafe [UInt8](unsafeUninitializedCapacity: count) { buffer, initialized in
+        if let target = buffer.baseAddress { unsafe file.copy(target, start, count, region, start) }
+        initialized = count
       }
+      return (bytes, touched: count)
     }
+    guard case .done(let bytes) = outcome else { return nil }
+    return bytes
   }
 
-  func write(_ bytes: [UInt8], at offset: Int, mayBlock: Bool = true) throws(Failure) {
+  /// Writes as `pwrite` does. False if it would have to wait.
+  @discardableResult
+  func write(_ bytes: [UInt8], at offset: Int, _ patience: Patience = .unlimited) throws(Failure) -> Bool {
     try unsafe bytes.withUnsafeBufferPointer { (buffer) throws(Failure) in
       let bytes = UnsafeRawBufferPointer(buffer)
-      if unsafe file.tryWrite(bytes, at: offset) { return }
-      try unsafe File.withPiece(bytes) { (pieces) throws(Failure) in
-        try unsafe file.write(pieces, at: offset, mayBlock: mayBlock)
+      if unsafe file.writeAtOnce(bytes, at: offset) { return true }
+      return try unsafe File.withPiece(bytes) { (pieces) throws(Failure) in
+        try unsafe file.write(pieces, at: offset, patience)
       }
     }
   }
 
   /// Writes at the position.
-  func write(_ bytes: [UInt8], mayBlock: Bool = true) throws(Failure) {
+  @discardableResult
+  func write(_ bytes: [UInt8], _ patience: Patience = .unlimited) throws(Failure) -> Bool {
     try unsafe bytes.withUnsafeBufferPointer { (buffer) throws(Failure) in
       try unsafe File.withPiece(UnsafeRawBufferPointer(buffer)) { (pieces) throws(Failure) in
-        try unsafe file.write(pieces, mayBlock: mayBlock)
+        try unsafe file.write(pieces, patience)
       }
     }
   }
 
-  /// The line at `offset`; nil at the end.
-  func line(at offset: Int, limit: Int = .max) throws(Failure) -> File.Line? {
-    guard let view = try file.view(at: offset, count: .max - offset) else { return nil }
-    return try file.line(in: view, limit: limit)
-  }
-
-  /// Adds to a word and returns the old value.
-  func add(_ value: Int, at position: Int) throws(Failure) -> Int {
+  /// Adds to a word and returns the old value. `meanwhile` runs before it is added, and `afterwards` before it is
+  /// looked at what may have got in the way.
+  func add(
+    _ value: Int, at position: Int, meanwhile: () -> Void = {}, afterwards: () -> Void = {}
+  ) throws(Failure) -> Int {
     try file.withWord(at: position, writing: true) { (word: borrowing Atomic<Int>) in
-      word.wrappingAdd(value, ordering: .sequentiallyConsistent).oldValue
+      meanwhile()
+      defer { afterwards() }
+      return word.wrappingAdd(value, ordering: .sequentiallyConsistent).oldValue
     }
   }
 
@@ -115,10 +116,17 @@ final class Handle: @unchecked Sendable {
 
   /// A share of the region and bytes in it, as a direct binary holds them.
   func borrow(at offset: Int, _ count: Int) throws(Failure) -> Borrowed {
-    guard let view = try file.view(at: offset, count: count), view.count == count else { throw .changed }
-    let (region, start) = try unsafe file.borrow(view)
-    unsafe Regions.retain(region)
-    return unsafe Borrowed(region, start, count, regions)
+    let outcome = try unsafe file.access(.borrow, at: offset, count: count, .unlimited) { region, start, count in
+      unsafe Regions.retain(region)
+      return (unsafe Borrowed(region, start, count, regions), touched: count)
+    }
+    guard case .done(let borrowed) = outcome else { throw .outOfRange }
+    return borrowed
+  }
+
+  /// Where position 0 is.
+  var address: UInt {
+    get throws(Failure) { try file.info().address }
   }
 }
 

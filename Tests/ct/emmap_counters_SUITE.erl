@@ -23,6 +23,7 @@ all() ->
      a_file_that_is_not_there_has_no_number, a_number_must_be_right, a_number_must_be_possible,
      a_half_made_file_is_taken_for_a_new_one, a_half_made_file_of_something_else_is_refused,
      a_crash_while_it_is_made_leaves_a_new_file, counters_have_disk_space_set_aside,
+     new_counters_are_not_read,
      a_wrong_magic_is_refused, a_wrong_length_is_refused, an_absurd_count_is_refused, another_file_is_refused,
      what_cannot_be_opened_names_file_and_reason, refusing_leaves_no_descriptor, two_open_a_new_file_at_once,
      processes_lose_nothing, vms_lose_nothing, counters_survive_a_killed_vm].
@@ -331,6 +332,27 @@ refused(Config, Bytes, Counts) ->
          ?assertNotEqual(nomatch, string:find(maps:get(general, Texts), Path)),
          ?assertEqual(Bytes, contents(Config))
      end || Count <- Counts].
+
+%% Nor what is known to be a hole of a file that is there: 128 MiB would come into memory.
+new_counters_are_not_read(Config) ->
+    Path = emmap_test:path(Config, "counters"),
+    case os:find_executable("fincore") =/= false andalso not emmap_test:is_tmpfs(filename:dirname(Path)) of
+        false -> {skip, "fincore is not installed, or files are memory here"};
+        true ->
+            [begin
+                 Prepare(),
+                 Counters = emmap:open_counters(Path, 1 bsl 24),
+                 0 = emmap:inc_counter(Counters, (1 bsl 24) - 1),
+                 Pages = list_to_integer(string:trim(os:cmd("fincore --noheadings --output PAGES '" ++ Path ++ "'"))),
+                 ?assert(Pages < 1024, {Pages}),
+                 ok = emmap:close_counters(Counters),
+                 ok = file:delete(Path)
+             end || Prepare <- [fun() -> ok end,
+                                fun() ->
+                                        ok = file:write_file(Path, <<>>),
+                                        emmap_vm:cut(Path, 16 + (8 bsl 24))
+                                end]]
+    end.
 
 a_wrong_magic_is_refused(Config) ->
     [refused(Config, <<Magic/binary, 2:64/little, 0:128>>)

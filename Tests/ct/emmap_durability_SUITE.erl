@@ -313,7 +313,7 @@ errors_of_the_device_reach_the_caller(Config) ->
          {Step, true, []} = {Step, Calls =/= [], Calls -- calls(Failed, Step, Call ++ "\\(")}
      end || {Step, Call} <- [{datasync, "fdatasync"}, {file_datasync, "fdatasync"}, {sync, "fsync"},
                              {file_sync, "fsync"}, {sync_range, "msync"}, {flush, "sync_file_range"},
-                             {grow, "ftruncate"}, {double, "ftruncate"}, {shrink, "ftruncate"},
+                             {grow, "fallocate"}, {double, "fallocate"}, {shrink, "ftruncate"},
                              {truncate, "ftruncate"}, {allocate, "fallocate"}, {allocate_past, "fallocate"},
                              {open_fit, "(?:ftruncate|fallocate)"}, {atomics_sync, "fsync"},
                              {atomics_open, "fallocate"}]],

@@ -10,6 +10,7 @@
          head_comment_of_ask_does_as_printed/1, answerer_may_come_second/1,
          search_counts_as_binary_matches_does/1, search_finds_words_across_windows/1,
          search_needs_less_memory_than_the_text/1, search_keeps_its_heap_small_whatever_it_finds/1,
+         search_survives_that_its_text_is_rewritten/1, search_of_a_text_that_is_cut_short_is_an_error/1,
          accounts_are_changed_in_place/1, accounts_take_deposits_of_two_vms_at_once/1,
          account_that_is_not_there_is_eof/1, file_arrives_through_a_socket_as_it_is/1,
          c_structs_are_read_as_c_wrote_them/1, file_of_another_layout_is_refused/1]).
@@ -24,6 +25,7 @@ all() ->
      erlang_and_elixir_talk_through_memory, head_comment_of_ask_does_as_printed, answerer_may_come_second,
      search_counts_as_binary_matches_does, search_finds_words_across_windows,
      search_needs_less_memory_than_the_text, search_keeps_its_heap_small_whatever_it_finds,
+     search_survives_that_its_text_is_rewritten, search_of_a_text_that_is_cut_short_is_an_error,
      accounts_are_changed_in_place, accounts_take_deposits_of_two_vms_at_once, account_that_is_not_there_is_eof,
      file_arrives_through_a_socket_as_it_is, c_structs_are_read_as_c_wrote_them, file_of_another_layout_is_refused].
 
@@ -111,9 +113,10 @@ wrong_arguments_get_a_usage_line(_) ->
 empty_files_get_a_clear_message(Config) ->
     File = path(Config, "empty"),
     ok = file:write_file(File, <<>>),
-    Message = unicode:characters_to_binary([File, ": the file is empty, so there is nothing to map\n"]),
-    [?assertEqual({Name, {1, Message}}, {Name, escript(Name, [File | Args])})
-     || {Name, Args} <- [{"search.erl", ["word"]}, {"send.erl", []}, {"measurements.erl", []}]],
+    [?assertEqual({Name, {1, unicode:characters_to_binary([File, Message])}}, {Name, escript(Name, [File])})
+     || {Name, Message} <- [{"send.erl", ": the file is empty, so there is nothing to send\n"},
+                            {"measurements.erl", ": not measurements of version 2\n"}]],
+    ?assertMatch({0, <<"0 times in 0 bytes", _/binary>>}, escript("search.erl", [File, "word"])),
     Missing = path(Config, "missing"),
     [?assertEqual({Name, {1, unicode:characters_to_binary([Missing, ": no such file or directory\n"])}},
                   {Name, escript(Name, [Missing | Args])})
@@ -186,7 +189,7 @@ elixir() ->
 %%% search.erl
 
 search_counts_as_binary_matches_does(Config) ->
-    {ok, Text} = file:read_file(filename:join([root(), "erlang", "src", "emmap.erl"])),
+    {ok, Text} = file:read_file(filename:join([emmap_test:root(), "erlang", "src", "emmap.erl"])),
     File = path(Config, "text"),
     ok = file:write_file(File, Text),
     [begin
@@ -221,6 +224,34 @@ search_keeps_its_heap_small_whatever_it_finds(Config) ->
     ok = file:write_file(File, binary:copy(<<"e">>, 3000000)),
     {0, Output} = escript("search.erl", [File, "e"]),
     ?assertEqual({3000000, 3000000}, found(Output)).
+
+%% With a word of one byte, for which binary:matches/3 of bytes that change ends the VM.
+search_survives_that_its_text_is_rewritten(Config) ->
+    File = path(Config, "text"),
+    Size = 1 bsl 20,
+    emmap_vm:survives(fun() ->
+        [Old, New] = [binary:copy(Letter, Size) || Letter <- [<<"a">>, <<"z">>]],
+        Search = load("search.erl"),
+        ok = file:write_file(File, Old),
+        {ok, Writer} = emmap:open(File, [read, write, shared, nolock]),
+        Rewrite = fun() -> ok = emmap:pwrite(Writer, 0, New), ok = emmap:pwrite(Writer, 0, Old) end,
+        Count = fun() -> {Found, Size} = Search:count(File, <<"a">>), true = Found =< Size end,
+        emmap_vm:while([Rewrite], fun() -> emmap_vm:until(3000, Count) end)
+    end, #{args => ["+S", "2:2"], limit => "-c 0"}).
+
+search_of_a_text_that_is_cut_short_is_an_error(Config) ->
+    File = path(Config, "text"),
+    ok = sparse(File, 1 bsl 30, [0]),
+    Port = start(os:find_executable("escript"), [example("search.erl"), File, "needle"]),
+    {os_pid, Pid} = erlang:port_info(Port, os_pid),
+    Maps = "/proc/" ++ integer_to_list(Pid) ++ "/maps",
+    ok = until(fun() ->
+                       {ok, Text} = file:read_file(Maps),
+                       binary:match(Text, list_to_binary(File)) =/= nomatch
+               end),
+    emmap_vm:cut(File, 0),
+    Message = unicode:characters_to_binary([File, ": the file was cut short\n"]),
+    ?assertEqual({1, Message}, finish(Port, <<>>)).
 
 found(Output) ->
     {match, Numbers} = re:run(Output, "^([0-9]+) times in ([0-9]+) bytes", [{capture, all_but_first, list}]),
@@ -303,18 +334,9 @@ measurements(Config) ->
 
 path(Config, Name) -> filename:join(?config(directory, Config), Name).
 
-examples() -> filename:join(root(), "examples").
+examples() -> filename:join(emmap_test:root(), "examples").
 
 example(Name) -> filename:join(examples(), Name).
-
-%% The sources that this suite belongs to: above the directory that it was compiled into.
-root() -> root(filename:dirname(code:which(?MODULE))).
-
-root(Directory) ->
-    case filelib:is_regular(filename:join(Directory, "Package.swift")) of
-        true -> Directory;
-        false when Directory =/= "/" -> root(filename:dirname(Directory))
-    end.
 
 load(Name) ->
     {ok, Module, Code} = compile:file(example(Name), [binary, return_errors]),

@@ -17,6 +17,7 @@ suite() -> [{timetrap, {minutes, 4}}].
 all() ->
     [writing_a_hole_on_a_full_disk_is_enospc, reading_a_hole_on_a_full_disk_ends_nothing,
      many_holes_on_a_full_disk_leave_the_rest_usable, growing_on_a_full_disk_is_enospc,
+     a_write_that_fails_half_way_leaves_the_position_behind_what_landed,
      counters_on_a_full_disk_are_an_error, counters_in_a_hole_on_a_full_disk_raise_enospc,
      counters_that_find_no_room_leave_the_disk_as_it_was, counters_that_find_no_room_leave_ext4_as_it_was,
      counters_that_find_no_room_leave_an_empty_file_as_it_was].
@@ -156,6 +157,30 @@ growing_on_a_full_disk_is_enospc(Config) ->
                    {ok, Longer} = file:read_file(Name),
                    ok = file:delete(Name)
                end || Mode <- modes()]
+      end).
+
+%% As of a raw file: whoever goes on writes neither over what is there, nor leaves a hole.
+a_write_that_fails_half_way_leaves_the_position_behind_what_landed(Config) ->
+    on_full_disk(
+      Config,
+      fun(Dir) ->
+              [begin
+                   Name = filename:join(Dir, "file"),
+                   ok = file:write_file(Name, <<0:(Length * 8)>>),
+                   {ok, File} = case Mode of
+                                    raw -> file:open(Name, [raw, binary, read, write]);
+                                    _ -> emmap:open(Name, [write, shared | Mode])
+                                end,
+                   {ok, 4} = file:position(File, 4),
+                   Bytes = binary:copy(<<"x">>, 1 bsl 20),
+                   {error, enospc} = file:write(File, Bytes),
+                   {ok, Position} = file:position(File, cur),
+                   {ok, <<0:32, Rest/binary>>} = file:read_file(Name),
+                   Landed = length(lists:takewhile(fun(Byte) -> Byte =:= $x end, binary_to_list(Rest))),
+                   {Mode, Length, Landed, Landed} = {Mode, Length, Landed, Position - 4},
+                   ok = file:close(File),
+                   ok = file:delete(Name)
+               end || Mode <- [raw | modes()], Length <- [4, 100, 2 * ?PAGE]]
       end).
 
 counters_on_a_full_disk_are_an_error(Config) ->

@@ -411,17 +411,30 @@ usual(number) -> rand:uniform(12) - 1;
 usual(info_options) -> one_of([[], [raw], [{time, posix}], [{time, universal}], [{time, local}, raw], [{time, foo}]]);
 usual(atomics_options) -> one_of([[], [{signed, true}], [{signed, false}], [{signed, foo}], [foo]]);
 usual(options) ->
-    lists:append([[Option || rand:uniform(Weight) =:= 1] || {Option, Weight} <- options()]
-                 ++ [one_of([[], [shared], [shared], [shared], [private], [shared_validate]]), one_of([[], [lock], [nolock]]),
-                     one_of([[], [direct]])]).
+    Table = lists:sort(maps:to_list(emmap_options:table())),
+    Groups = lists:usort([Group || {_, {choice, Group, _}} <- Table]),
+    lists:append([[option(Name, Row) || rand:uniform(one_in(Name)) =:= 1]
+                  || {Name, Row} <- Table, not is_tuple(Row) orelse element(1, Row) =/= choice]
+                 ++ [one_of([[] | [[Name] || {Name, {choice, Of, _}} <- Table, Of =:= Group,
+                                             _ <- lists:seq(1, copies(Name))]]) || Group <- Groups]).
 
-%% Of N times, how often each is not given.
-options() ->
-    [{read, 2}, {write, 1 + rand:uniform(2) div 2}, {create, 2}, {truncate, 8}, {anon, 12}, {auto_unlink, 10}, {debug, 2000},
-     {fit, 4}, {fixed_size, 8}, {populate, 8}, {noreserve, 8}, {nocache, 12}, {nonblock, 12}, {sync, 30}, {uninitialized, 30},
-     {hugetlb, 60}, {huge_2mb, 60}, {huge_1gb, 60}, {fixed, 30}, {{size, size()}, 2},
-     {{max_inc_size, 1 bsl (rand:uniform(40) - 1)}, 6}, {{chmod, rand:uniform(8#1000) - 1}, 12},
-     {{address, 16#10000000 * rand:uniform(64)}, 30}].
+option(size, _) -> {size, size()};
+option(max_inc_size, _) -> {max_inc_size, 1 bsl (rand:uniform(40) - 1)};
+option(chmod, _) -> {chmod, rand:uniform(8#1000) - 1};
+option(address, _) -> {address, 16#10000000 * rand:uniform(64)};
+option(Name, {number, _, Min, Max}) -> {Name, Min + rand:uniform(Max - Min + 1) - 1};
+option(Name, _) -> Name.
+
+%% Of how many lists an option is in one. What makes most opens fail, or much output, is rare.
+one_in(Name) ->
+    Special = #{read => 2, write => 1 + rand:uniform(2) div 2, create => 2, size => 2, direct => 2, fit => 4,
+                max_inc_size => 6, anon => 12, chmod => 12, sync => 30, uninitialized => 30, fixed => 30,
+                address => 30, hugetlb => 60, huge_2mb => 60, huge_1gb => 60, debug => 2000},
+    maps:get(Name, Special, 10).
+
+%% How often a choice is among those that one is taken of.
+copies(shared) -> 3;
+copies(_) -> 1.
 
 value_number() -> rand:uniform(?LIMIT) - 1.
 

@@ -7,6 +7,7 @@
 -export([suite/0, all/0, init_per_testcase/2, end_per_testcase/2]).
 -export([calls_that_may_wait_run_on_dirty_schedulers/1, small_calls_stay_on_their_scheduler/1,
          cold_pages_are_read_and_written_on_dirty_schedulers/1,
+         cold_pages_are_copied_on_dirty_schedulers/1,
          reading_holds_no_scheduler/1, reading_lines_holds_no_scheduler/1, writing_and_syncing_holds_no_scheduler/1,
          growing_holds_no_scheduler/1, closing_holds_no_scheduler/1, collecting_holds_no_scheduler/1,
          populating_holds_no_scheduler/1, enormous_mappings_hold_no_scheduler/1,
@@ -23,7 +24,7 @@ suite() -> [{timetrap, {minutes, 4}}].
 
 all() ->
     [calls_that_may_wait_run_on_dirty_schedulers, small_calls_stay_on_their_scheduler,
-     cold_pages_are_read_and_written_on_dirty_schedulers,
+     cold_pages_are_read_and_written_on_dirty_schedulers, cold_pages_are_copied_on_dirty_schedulers,
      populating_holds_no_scheduler, enormous_mappings_hold_no_scheduler, lines_beside_writers_hold_no_scheduler,
      info_of_a_gigantic_name_holds_no_scheduler,
      reading_holds_no_scheduler, reading_lines_holds_no_scheduler, writing_and_syncing_holds_no_scheduler,
@@ -38,15 +39,18 @@ end_per_testcase(_, Config) -> file:del_dir_r(?config(dir, Config)).
 
 %%% Where calls run
 
-%% Whether some of what the function calls runs on a dirty scheduler: there, a trace has the number 0.
-moves(Call) ->
+%% Whether some of what the function calls runs on a dirty scheduler.
+moves(Call) -> [] =/= dirty(Call).
+
+%% What of emmap runs on a dirty scheduler: there, a trace has the number 0.
+dirty(Call) ->
     {Pid, Reference} = spawn_monitor(fun() -> receive go -> Call() end end),
     1 = erlang:trace(Pid, true, [running, scheduler_id]),
     Pid ! go,
     receive {'DOWN', Reference, process, Pid, Why} -> {_, normal} = {Why, Why} end,
     Delivered = erlang:trace_delivered(Pid),
     receive {trace_delivered, Pid, Delivered} -> ok end,
-    [] =/= [Function || {emmap, Function, _} <- dirty_calls(Pid)].
+    [Function || {emmap, _, _} = Function <- dirty_calls(Pid)].
 
 dirty_calls(Pid) ->
     receive
@@ -128,6 +132,22 @@ cold_pages_are_read_and_written_on_dirty_schedulers(Config) ->
     case [Call || {Call, warm} <- Results] of
         [] -> [] = [Call || {Call, Moved} <- Results, not Moved];
         _ -> {skip, "the system keeps the file's pages in memory, whatever it is told"}
+    end.
+
+%% Of a copy it is the reading that waits.
+cold_pages_are_copied_on_dirty_schedulers(Config) ->
+    Dir = ?config(dir, Config),
+    {Name, Size} = {filename:join(Dir, "cold"), 16 bsl 20},
+    ok = file:write_file(Name, binary:copy(<<"x">>, Size)),
+    {ok, Target} = emmap:open(filename:join(Dir, "target"), [create, write, shared, {size, Size}]),
+    ok = emmap:pwrite(Target, 0, binary:copy(<<"y">>, Size)),
+    Copy = fun(File) -> dirty(fun() -> {ok, Size} = emmap:copy(File, Target, Size) end) end,
+    case with_cold_pages(Name, Copy) of
+        warm -> {skip, "the system keeps the file's pages in memory, whatever it is told"};
+        Dirty ->
+            {_, true} = {Dirty, lists:keymember(read_nif, 2, Dirty)},
+            {ok, <<"xxxx">>} = emmap:pread(Target, Size - 4, 4),
+            ok = emmap:close(Target)
     end.
 
 %% Calls the function with a handle none of whose pages is in memory, or answers `warm' if that cannot be had.

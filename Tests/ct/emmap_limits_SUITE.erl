@@ -19,7 +19,8 @@ all() ->
     [special_files_are_answered_at_once, a_link_to_nothing_is_followed_when_creating, out_of_descriptors_is_emfile,
      out_of_address_space_is_enomem, too_many_mappings_is_enomem, a_fault_with_too_many_mappings_ends_nothing,
      many_faults_with_few_mappings_left_end_nothing, many_faults_with_hardly_any_mappings_left_end_nothing,
-     closing_with_no_mappings_left_gives_back_the_disk, past_the_file_size_limit_is_efbig,
+     closing_with_no_mappings_left_gives_back_the_disk, what_is_dropped_with_no_mappings_left_goes_later,
+     past_the_file_size_limit_is_efbig,
      growth_that_fails_keeps_no_address_space, failed_opens_leak_nothing].
 
 init_per_testcase(Case, Config) -> emmap_vm:directory(Case, Config).
@@ -252,26 +253,82 @@ closing_with_no_mappings_left_gives_back_the_disk(Config) ->
         Why -> {skip, Why}
     end.
 
+%% Unmapping the midst of what the system has made one mapping of takes another one.
+what_is_dropped_with_no_mappings_left_goes_later(_) ->
+    where_mappings_can_be_used_up(
+      fun(_) ->
+              Size = 1 bsl 20,
+              Holders = lists:sort([hold(fun() -> emmap:open("", [anon, write, {size, Size}]) end)
+                                    || _ <- lists:seq(1, 32)]),
+              %% From the lowest address to the highest: each second one has others on both sides.
+              {Middle, Rest} = lists:partition(fun({N, _}) -> N rem 2 =:= 0 end,
+                                               lists:zip(lists:seq(1, 32), Holders)),
+              Addresses = [Address || {_, {Address, _}} <- Middle],
+              Between = [Address || Address <- Addresses, lists:keymember(Address - Size, 1, Holders),
+                                    lists:keymember(Address + Size, 1, Holders)],
+              true = length(Between) > 4,
+              Others = hold_all(),
+              [drop(Holder) || {_, {_, Holder}} <- Middle],
+              drop(Others),
+              [drop(Holder) || {_, {_, Holder}} <- Rest],
+              emmap_test:wait_until(
+                fun() ->
+                        case [Address || {Address, End} <- emmap_test:mappings(), End =:= Address + Size,
+                                         lists:member(Address, Addresses)] of
+                            [] -> true;
+                            Left -> Left
+                        end
+                end, 5000)
+      end, #{}).
+
+hold_all() ->
+    Parent = self(),
+    Holder = spawn(fun() ->
+                           {Handles, enomem} = open_all(fun open_anonymous/0, []),
+                           Parent ! {self(), all},
+                           receive drop -> length(Handles) end
+                   end),
+    receive {Holder, all} -> Holder end.
+
+%% A process that has a handle until it ends, and the handle's address.
+hold(Open) ->
+    Parent = self(),
+    Holder = spawn(fun() ->
+                           {ok, File} = Open(),
+                           ok = emmap:pwrite(File, 0, <<"x">>),
+                           Parent ! {self(), maps:get(address, emmap:info(File))},
+                           receive drop -> tuple_size(File) end
+                   end),
+    receive {Holder, Address} -> {Address, Holder} end.
+
+drop(Holder) ->
+    Reference = monitor(process, Holder),
+    Holder ! drop,
+    receive {'DOWN', Reference, process, Holder, normal} -> ok end.
+
 with_all_mappings(Then, Afterwards) -> with_all_mappings(Then, Afterwards, #{}).
 
 with_all_mappings(Then, Afterwards, Options) ->
+    where_mappings_can_be_used_up(
+      fun(Count) ->
+              Before = mappings(),
+              {Pid, Reference} =
+                  spawn_monitor(fun() ->
+                                        {Handles, enomem} = open_all(fun open_anonymous/0, []),
+                                        true = length(Handles) > Count div 2,
+                                        Then(Handles)
+                                end),
+              receive {'DOWN', Reference, process, Pid, Why} -> {_, normal} = {Why, Why} end,
+              eventually(fun() -> mappings() =< Before + 50 end),
+              Afterwards()
+      end, Options).
+
+%% Runs the function in a VM, with the number of mappings that it may have.
+where_mappings_can_be_used_up(Fun, Options) ->
     case file:read_file("/proc/sys/vm/max_map_count") of
         {ok, Text} ->
             case binary_to_integer(string:trim(Text)) of
-                Count when Count =< 200000 ->
-                    survives(
-                      fun() ->
-                              Before = mappings(),
-                              {Pid, Reference} =
-                                  spawn_monitor(fun() ->
-                                                        {Handles, enomem} = open_all(fun open_anonymous/0, []),
-                                                        true = length(Handles) > Count div 2,
-                                                        Then(Handles)
-                                                end),
-                              receive {'DOWN', Reference, process, Pid, Why} -> {_, normal} = {Why, Why} end,
-                              eventually(fun() -> mappings() =< Before + 50 end),
-                              Afterwards()
-                      end, Options);
+                Count when Count =< 200000 -> survives(fun() -> Fun(Count) end, Options);
                 Count -> {skip, lists:flatten(io_lib:format("vm.max_map_count is ~b: too many to use up", [Count]))}
             end;
         {error, Why} -> {skip, lists:flatten(io_lib:format("vm.max_map_count cannot be read: ~p", [Why]))}

@@ -19,7 +19,7 @@ groups() ->
                   names_may_be_as_long_as_the_system_allows, info_gives_the_name_as_it_was_given]},
      {windows, [], [the_whole_file_is_mapped, an_unaligned_offset_reads_the_right_bytes, a_window_ends_where_asked,
                     a_window_past_the_end_is_too_short, an_offset_past_the_end_is_too_short,
-                    what_is_no_offset_or_length_is_refused, an_empty_file_opens_only_if_it_can_grow,
+                    what_is_no_offset_or_length_is_refused, an_empty_file_opens_as_an_empty_handle,
                     a_new_file_takes_offset_and_length]},
      {files, [], [what_is_not_there_is_enoent, a_directory_is_eisdir, a_fifo_is_an_error_at_once,
                   a_socket_is_an_error_at_once, a_device_can_be_mapped, a_file_without_permission_is_an_error,
@@ -178,7 +178,8 @@ an_offset_past_the_end_is_too_short(Config) ->
     Path = emmap_test:file(Config, "file", <<"0123456789">>),
     {ok, Last} = emmap:open(Path, 9, 0, []),
     ?assertEqual({ok, <<"9">>}, emmap:pread(Last, 0, 9)),
-    ?assertEqual({error, einval}, emmap:open(Path, 10, 0, [])),
+    {ok, Empty} = emmap:open(Path, 10, 0, []),
+    ?assertEqual(eof, emmap:pread(Empty, 0, 1)),
     {ok, End} = emmap:open(Path, 10, 0, [shared, write]),
     ?assertEqual(eof, emmap:pread(End, 0, 1)),
     ok = emmap:write(End, <<"ab">>),
@@ -186,8 +187,9 @@ an_offset_past_the_end_is_too_short(Config) ->
     ?assertEqual({error, too_short}, emmap:open(Path, 13, 0, [])),
     ?assertEqual({error, too_short}, emmap:open(Path, 13, 0, [shared, write])),
     ?assertEqual({error, too_short}, emmap:open(Path, 16#7fffffffffffffff, 0, [])),
-    ok = emmap:close(Last),
-    ok = emmap:close(End).
+    ?assertEqual({ok, 2}, emmap:remap(Empty)),
+    ?assertEqual({ok, <<"ab">>}, emmap:pread(Empty, 0, 9)),
+    [ok = emmap:close(File) || File <- [Last, End, Empty]].
 
 what_is_no_offset_or_length_is_refused(Config) ->
     Path = emmap_test:file(Config, "file", <<"0123456789">>),
@@ -200,15 +202,25 @@ what_is_no_offset_or_length_is_refused(Config) ->
     ?assertMatch({error, _}, emmap:open(Path, 1 bsl 63 - 1, 1 bsl 63 - 1, [shared, write, fit])),
     ?assertEqual({ok, <<"0123456789">>}, file:read_file(Path)).
 
-an_empty_file_opens_only_if_it_can_grow(Config) ->
+an_empty_file_opens_as_an_empty_handle(Config) ->
     Path = emmap_test:file(Config, "file", <<>>),
-    [?assertEqual({error, einval}, emmap:open(Path, Options))
-     || Options <- [[], [shared], [write], [private, write], [shared, write, fixed_size]]],
+    Handles = [begin
+                   {ok, Empty} = emmap:open(Path, Options),
+                   ?assertEqual(eof, emmap:pread(Empty, 0, 1)),
+                   ?assertEqual(eof, emmap:read(Empty, 1)),
+                   ?assertEqual(eof, emmap:read_line(Empty)),
+                   ?assertMatch(#{size := 0}, emmap:info(Empty)),
+                   Empty
+               end || Options <- [[], [direct], [shared], [write], [private, write], [shared, write, fixed_size]]],
     {ok, File} = emmap:open(Path, [shared, write]),
     ?assertEqual(eof, emmap:pread(File, 0, 1)),
     ok = emmap:pwrite(File, 1, <<"x">>),
     ?assertEqual({ok, <<0, "x">>}, file:read_file(Path)),
-    ok = emmap:close(File).
+    [begin
+         ?assertEqual({ok, 2}, emmap:remap(Handle)),
+         ?assertEqual({ok, <<0, "x">>}, emmap:pread(Handle, 0, 9)),
+         ok = emmap:close(Handle)
+     end || Handle <- [File | Handles]].
 
 a_new_file_takes_offset_and_length(Config) ->
     Path = emmap_test:path(Config, "file"),
@@ -291,8 +303,6 @@ a_failed_open_leaves_no_new_file(Config) ->
          ?assertMatch({error, _}, emmap:open(Path, Offset, Length, Options)),
          ?assertEqual({ok, []}, file:list_dir(emmap_test:path(Config, "")))
      end || {Offset, Length, Options} <- [{0, 10, [create, write, shared_validate, sync]},
-                                          {0, 0, [create, write]},
-                                          {0, 0, [create, write, shared, fixed_size]},
                                           {0, 1 bsl 62, [create, write, shared]},
                                           {0, 10, [create]},
                                           {10, 0, [create, write, {size, 10}]},
@@ -309,8 +319,6 @@ a_failed_open_leaves_the_file_as_it_was(Config) ->
                                           {0, 10, [fit, write, shared, {address, address_in_use()}]},
                                           {0, 1 bsl 62, [fit, write, shared]},
                                           %% What would be wrong once the file is empty.
-                                          {0, 0, [truncate, write]},
-                                          {0, 0, [truncate, write, shared, fixed_size]},
                                           {100, 0, [truncate, write, shared]},
                                           {10, 0, [truncate, write, shared, {size, 5}]},
                                           {1 bsl 62, 1 bsl 62, [truncate, write, shared]},

@@ -12,7 +12,8 @@
         ?assertEqual({badarg, #{Argument => Text}}, emmap_test:raised(fun() -> Expression end))).
 
 all() ->
-    [unknown_options_are_refused, options_that_are_no_list_are_refused, contradicting_options_are_refused,
+    [options_have_the_bits_of_the_library, traits_have_the_bits_of_the_library,
+     unknown_options_are_refused, options_that_are_no_list_are_refused, contradicting_options_are_refused,
      option_values_have_limits, read_is_the_default, write_adds_writing, private_leaves_the_file_alone,
      private_is_the_default, private_needs_no_permission_to_write, shared_reaches_other_handles_and_the_file,
      shared_reaches_another_vm, shared_validate_shares, sync_needs_a_dax_file,
@@ -39,6 +40,36 @@ all() ->
 init_per_testcase(Case, Config) -> emmap_test:directory(Case, Config).
 
 end_per_testcase(_, _) -> ok.
+
+%% The bits stand in Erlang and in Swift; the same names, but for one, spelled as is usual in each.
+options_have_the_bits_of_the_library(_) ->
+    Flags = lists:sort([{spelled(Name), Bit} || {Name, Row} <- maps:to_list(emmap_options:table()),
+                                                Bit <- case Row of
+                                                           {flag, Bit} -> [Bit];
+                                                           {choice, _, Bit} when Bit > 0 -> [Bit];
+                                                           _ -> []
+                                                       end]),
+    ?assertEqual(Flags, [{case Name of "anonymous" -> "anon"; _ -> Name end, Bit}
+                         || {Name, Bit} <- bits("OpenOptions.swift", "Flags")]).
+
+%% Those that the library keeps for itself are not in Erlang.
+traits_have_the_bits_of_the_library(_) ->
+    Bits = bits("File.swift", "Traits"),
+    [?assertEqual({Name, Bit}, {Name, proplists:get_value(spelled(Name), Bits)})
+     || {Name, Bit} <- maps:to_list(emmap_options:traits())].
+
+%% What an option set of the core says, sorted by name: `static let noLock = Flags(rawValue: 1 << 7)'.
+bits(File, Type) ->
+    {ok, Source} = file:read_file(filename:join([emmap_test:root(), "Sources", "MemoryMap", "File", File])),
+    {match, Lines} = re:run(Source, "static let (\\w+) = " ++ Type ++ "\\(rawValue: ([0-9]+)(?: << ([0-9]+))?\\)",
+                            [global, {capture, all_but_first, list}]),
+    lists:sort([case Line of
+                    [Name, Number, Shift] -> {spelled(Name), list_to_integer(Number) bsl list_to_integer(Shift)};
+                    [Name, Number] -> {spelled(Name), list_to_integer(Number)}
+                end || Line <- Lines]).
+
+spelled(Name) when is_atom(Name) -> spelled(atom_to_list(Name));
+spelled(Name) -> [Character || Character <- string:lowercase(Name), Character =/= $_].
 
 unknown_options_are_refused(Config) ->
     Path = emmap_test:file(Config, "file", <<"data">>),

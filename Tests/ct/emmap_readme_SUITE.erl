@@ -36,7 +36,7 @@ all() ->
 suite() -> [{timetrap, {minutes, 5}}].
 
 init_per_suite(Config) ->
-    {ok, Text} = file:read_file(filename:join(root(), "README.md")),
+    {ok, Text} = file:read_file(filename:join(emmap_test:root(), "README.md")),
     [{readme, Text}, {blocks, blocks(Text)} | Config].
 
 end_per_suite(Config) -> Config.
@@ -74,7 +74,7 @@ first_screen_has_commands_and_examples(Config) ->
 
 %% That each target is run by somebody is said above.
 make_targets_exist(Config) ->
-    {ok, Makefile} = file:read_file(filename:join(root(), "Makefile")),
+    {ok, Makefile} = file:read_file(filename:join(emmap_test:root(), "Makefile")),
     Commands = lists:append([lines(Text) || {<<"sh">>, run, Text} <- ?config(blocks, Config)]),
     Shown = [Target || <<"make ", Line/binary>> <- Commands, Target <- [hd(binary:split(Line, <<" ">>))]],
     ?assertEqual(length(Commands), length(Shown)),
@@ -86,7 +86,7 @@ links_lead_to_files(Config) ->
     {match, Links} = re:run(?config(readme, Config), "\\]\\(([^)#]+)\\)", [global, {capture, all_but_first, binary}]),
     Files = [Link || [Link] <- Links, binary:match(Link, <<"://">>) =:= nomatch],
     ?assert(length(Files) >= 10),
-    ?assertEqual([], [File || File <- Files, not filelib:is_file(filename:join(root(), File))]).
+    ?assertEqual([], [File || File <- Files, not filelib:is_file(filename:join(emmap_test:root(), File))]).
 
 %%% The examples
 
@@ -97,7 +97,7 @@ erlang_blocks_do_as_printed(Config) ->
 
 %% What h(emmap) prints.
 example_of_the_module_does_as_printed(Config) ->
-    {ok, Source} = file:read_file(filename:join([root(), "erlang", "src", "emmap.erl"])),
+    {ok, Source} = file:read_file(filename:join([emmap_test:root(), "erlang", "src", "emmap.erl"])),
     {match, [Text]} = re:run(Source, "^%% ```\n(.*?)%% \'\'\'\n", [multiline, dotall, {capture, [1], binary}]),
     Lines = [Line || <<"%% ", Line/binary>> <- lines(Text)],
     ?assertEqual(3, length(Lines)),
@@ -178,13 +178,13 @@ rebar3_project_takes_a_git_dependency(Config) ->
 rebar3_project_takes_a_checkout(Config) ->
     Project = rebar3_project(block(<<"rebar.config">>, 2, Config), Config),
     %% Beside the project, as the text has it.
-    ok = file:make_symlink(root(), filename:join(?config(directory, Config), "emmap")),
+    ok = file:make_symlink(emmap_test:root(), filename:join(?config(directory, Config), "emmap")),
     {0, _} = run(Project, "/bin/sh", ["-e", "-c", block(<<"in a rebar3 project">>, 1, Config)], []),
     ?assertEqual(<<"0">>, counter_of(Project, "_build/default/checkouts")).
 
 mix_project_takes_a_git_dependency(Config) ->
     %% What a user without Swift has: a library that was built elsewhere.
-    Name = string:trim(element(2, {0, _} = run(root(), "/bin/sh", ["build.sh", "name"], []))),
+    Name = string:trim(element(2, {0, _} = run(emmap_test:root(), "/bin/sh", ["build.sh", "name"], []))),
     Prebuilt = filename:join(?config(directory, Config), "prebuilt"),
     Library = unicode:characters_to_list([filename:join(Prebuilt, Name), ".so"]),
     ok = filelib:ensure_dir(Library),
@@ -195,7 +195,7 @@ mix_project_takes_a_git_dependency(Config) ->
     mix_project(block(<<"mix.exs">>, 1, Config), [{"EMMAP_PREBUILT", Prebuilt}], Config).
 
 mix_project_takes_a_directory(Config) ->
-    ok = file:make_symlink(root(), filename:join(?config(directory, Config), "emmap")),
+    ok = file:make_symlink(emmap_test:root(), filename:join(?config(directory, Config), "emmap")),
     mix_project(block(<<"mix.exs">>, 2, Config), [], Config).
 
 mix_project(Deps, Environment, Config) ->
@@ -244,7 +244,7 @@ repository(Config) ->
              "--exclude='./priv/[!.]*' -cf - . "
              "| tar -xf -; git init -q; git checkout -q -b main; git add -A; "
              "git -c user.name=x -c user.email=x@example.org commit -q -m x",
-    {0, _} = run(Repository, "/bin/sh", ["-e", "-c", Script, "sh", root()], []),
+    {0, _} = run(Repository, "/bin/sh", ["-e", "-c", Script, "sh", emmap_test:root()], []),
     iolist_to_binary(["file://", Repository]).
 
 %% The N-th block of a kind.
@@ -269,15 +269,6 @@ blocks([], _) -> [].
 lines(Text) -> [Line || Line <- binary:split(Text, <<"\n">>, [global]), Line =/= <<>>].
 
 ebin() -> filename:dirname(code:which(emmap)).
-
-%% The sources that this suite belongs to: above the directory that it was compiled into.
-root() -> root(filename:dirname(code:which(?MODULE))).
-
-root(Directory) ->
-    case filelib:is_regular(filename:join(Directory, "Package.swift")) of
-        true -> Directory;
-        false when Directory =/= "/" -> root(filename:dirname(Directory))
-    end.
 
 empty(Directory) ->
     ok = file:del_dir_r(Directory),

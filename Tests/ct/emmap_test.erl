@@ -4,17 +4,25 @@
 %% how the system sees this process.
 -module(emmap_test).
 
--export([directory/2, path/2, file/3, bytes/1]).
+-export([root/0, directory/2, path/2, file/3, bytes/1]).
 -export([start_vm/0, start_vm/1, in_vm/2, in_two_vms/1, kill_vm/1, stop_vm/1, run_erl/1, run_erl/2]).
 -export([meet/3, overlap/5]).
 -export([raised/1, in_process/1, together/1, wait_until/1, wait_until/2]).
 -export([page_size/0, descriptors/0, mappings/0, mappings_of/1, mapping_at/1, free_address/1, status_kb/1]).
 -export([is_tmpfs/1]).
 
-
 -define(DEADLINE, 20000).
 
 %%% Files
+
+%% The sources that the suites belong to: above the directory that it was compiled into.
+root() -> root(filename:dirname(code:which(?MODULE))).
+
+root(Directory) ->
+    case filelib:is_regular(filename:join(Directory, "Package.swift")) of
+        true -> Directory;
+        false when Directory =/= "/" -> root(filename:dirname(Directory))
+    end.
 
 %% Gives a case an empty directory of its own, for `path' and `file'.
 directory(Case, Config) ->

@@ -7,7 +7,7 @@
 -export([in_vm/2, survives/1, survives/2, child/0]).
 -export([directory/2, delete_directory/1, content/1, is_content/1, is_zero/1, new_file/2, cut/2]).
 -export([modes/0, raised/1, mappings/0, descriptors/0, status_kb/1, used/1]).
--export([while/2, until/2, eventually/1, in_process/1, may_trace/0, may_mount/1]).
+-export([while/2, until/2, eventually/1, in_process/1, is_in/2, may_trace/0, may_mount/1]).
 -export([counter_calls/2]).
 
 -include_lib("common_test/include/ct.hrl").
@@ -24,6 +24,7 @@
 %%   tmpfs     {Directory, Size}: a file system of that size, which only this VM sees
 %%   mount     {Directory, Arguments}: what else mount(8) can mount there, for root
 %%   strace    arguments of strace(1), which then runs the VM
+%%   user      a name: the VM runs as that user, without groups or privileges; for root
 %%   seconds   that it may take
 in_vm(Fun, Options) ->
     Erl = filename:join([code:root_dir(), "bin", "erl"]),
@@ -37,7 +38,12 @@ in_vm(Fun, Options) ->
     Traced = case Options of
                  #{strace := Tracing} -> [os:find_executable("strace"), "-f", "-qq", "--seccomp-bpf" | Tracing];
                  #{} -> []
-             end,
+             end ++
+        case Options of
+            #{user := User} ->
+                [os:find_executable("setpriv"), "--reuid", User, "--regid", "65534", "--clear-groups", "--"];
+            #{} -> []
+        end,
     Command = "exec \"$@\"",
     {Executable, Args} =
         case Options of
@@ -53,7 +59,8 @@ in_vm(Fun, Options) ->
         end,
     Child = binary_to_list(base64:encode(term_to_binary(Fun))),
     Port = open_port({spawn_executable, Executable},
-                     [{args, Args}, {env, [{"EMMAP_CHILD", Child}, {"ERL_CRASH_DUMP_SECONDS", "0"}]},
+                     [{args, Args}, {env, [{"EMMAP_CHILD", Child}, {"ERL_CRASH_DUMP_SECONDS", "0"}
+                                             | [{"HOME", "/"} || is_map_key(user, Options)]]},
                       binary, exit_status, stderr_to_stdout, hide]),
     {os_pid, Pid} = erlang:port_info(Port, os_pid),
     Timer = erlang:send_after(1000 * maps:get(seconds, Options, 60), self(), {Port, too_long}),
@@ -76,7 +83,8 @@ child() ->
     Fun = binary_to_term(base64:decode(os:getenv("EMMAP_CHILD"))),
     %% Where descriptors are out, nothing more can be loaded.
     [{module, _} = code:ensure_loaded(Module)
-     || Module <- [emmap, emmap_counters, emmap_error, erl_error, erl_pp, io_lib_pretty, otp_internal]],
+     || Module <- [emmap, emmap_nif, emmap_options, emmap_counters, emmap_error, erl_error, erl_pp, io_lib_pretty,
+                   otp_internal]],
     try Fun() of
         _ -> halt(0)
     catch
@@ -153,6 +161,25 @@ status_kb(Name) -> emmap_test:status_kb(Name).
 used(Dir) ->
     [_, Line] = string:lexemes(os:cmd("df --output=used -B1 '" ++ Dir ++ "'"), "\n"),
     list_to_integer(string:trim(Line)).
+
+%% Whether a thread of a process ("self" is this one) is held up in one of these calls of the system.
+is_in(Calls, Pid) ->
+    Numbers = [integer_to_binary(Number) || Call <- Calls, Number <- [call_number(Call)], Number >= 0],
+    lists:any(fun(File) ->
+                      case file:read_file(File) of
+                          {ok, Text} -> lists:member(hd(binary:split(Text, <<" ">>)), Numbers);
+                          {error, _} -> false
+                      end
+              end, filelib:wildcard("/proc/" ++ Pid ++ "/task/*/syscall")).
+
+%% On x86-64, and on the systems whose numbers are all the same.
+call_number(Call) ->
+    {X86, Other} = maps:get(Call, #{ftruncate => {77, 46}, fallocate => {285, 47}, unlink => {87, -1},
+                                    unlinkat => {263, 35}, fsync => {74, 82}, fdatasync => {75, 83}}),
+    case erlang:system_info(system_architecture) of
+        "x86_64" ++ _ -> X86;
+        _ -> Other
+    end.
 
 %% Whether strace(1) may change what the system says: `true', or why not.
 may_trace() ->

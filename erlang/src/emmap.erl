@@ -23,7 +23,7 @@
 -module(emmap).
 
 -export([init/0, open/2, open/4, close/1, info/1]).
--export([read/2, read_line/1, pread/2, pread/3, write/2, pwrite/2, pwrite/3, position/2, copy/3,
+-export([read/2, read_line/1, pread/2, pread/3, snapshot/3, write/2, pwrite/2, pwrite/3, position/2, copy/3,
          ipread_s32bu_p32bu/3, read_handle_info/2, sendfile/8, internal_get_nif_resource/1]).
 -export([resize/1, resize/2, truncate/1, remap/1, allocate/3]).
 -export([sync/1, sync/3, datasync/1, flush/1, advise/4]).
@@ -33,11 +33,7 @@
 
 -export_type([mmap_file/0, open_option/0, resource/0, counters/0, location/0, advice/0, reason/0, info/0]).
 
--on_load(init/0).
--nifs([open_nif/9, close_nif/1, handle_info_nif/1, resize_nif/2, truncate_nif/1, remap_nif/1, allocate_nif/3,
-       datasync_nif/1, sync_nif/1, sync_range_nif/3, flush_nif/1, advise_nif/4, pread_nif/3, read_nif/2,
-       read_line_nif/1, pwrite_nif/3, pwritev_nif/3, write_nif/2, position_nif/3, info_nif/1, patomic_nif/4,
-       patomic_read_nif/2, patomic_write_nif/3, patomic_cas_nif/4]).
+-on_load(load/0).
 
 -include_lib("kernel/include/file.hrl").
 
@@ -46,6 +42,8 @@
 
 -type resource() :: binary().
 %% A binary that points into the mapping, as reads return it in `direct' mode. It keeps the mapping alive.
+%% Its bytes change when the file does, which some functions of OTP do not survive: they end the VM, unless they are
+%% given a copy (`binary:copy/1').
 
 -type open_option() ::
         anon | auto_unlink | create | debug | direct | fit | fixed | fixed_size | huge_1gb | huge_2mb | hugetlb
@@ -74,7 +72,9 @@
 %% (MAP_SYNC); elsewhere `{error, eopnotsupp}'. Without `shared_validate' ignored.</dd>
 %% <dt>`anon'</dt><dd>Map zeroes and no file (MAP_ANONYMOUS), whatever the name is. The offset must be 0.</dd>
 %% <dt>`direct'</dt><dd>Reads copy nothing: they return binaries that point into the mapping, and so change when it does.
-%% They stay readable as long as they live; where the file was cut short they read as zeroes.</dd>
+%% They stay readable as long as they live; where the file was cut short they read as zeroes. Where others may write to
+%% the file, copy them (`binary:copy/1') before they are searched, decoded or sent: OTP reads some binaries twice, and a
+%% change in between can end the VM. docs/direct.md of the sources has a table of what is safe.</dd>
 %% <dt>`lock'</dt><dd>A read never sees half of a write that was made through the same handle. The default.</dd>
 %% <dt>`nolock'</dt><dd>Reads and writes through the same handle may interleave. Just as safe for the VM.</dd>
 %% <dt>`fixed_size'</dt><dd>Once the file is open, never make it longer or shorter.</dd>
@@ -156,104 +156,23 @@
 
 -define(handle(Resource), #file_descriptor{module = ?MODULE, data = Resource}).
 
-%% Bits of OpenOptions.Flags.
--define(WRITE, 16#1).
--define(CREATE, 16#2).
--define(TRUNCATE, 16#4).
--define(SHARED, 16#8).
--define(SHARED_VALIDATE, 16#10).
--define(ANON, 16#20).
--define(DIRECT, 16#40).
--define(NOLOCK, 16#80).
--define(POPULATE, 16#100).
--define(NORESERVE, 16#200).
--define(SYNC, 16#400).
--define(UNINITIALIZED, 16#800).
--define(AUTO_UNLINK, 16#1000).
--define(DEBUG, 16#2000).
--define(FIT, 16#4000).
--define(FIXED_SIZE, 16#8000).
--define(HUGETLB, 16#10000).
--define(HUGE_2MB, 16#20000).
--define(HUGE_1GB, 16#40000).
--define(NONBLOCK, 16#80000).
-
-%% Bits of File.Traits.
--define(IS_WRITABLE, 1).
--define(IS_SHARED, 2).
--define(IS_ANONYMOUS, 4).
--define(IS_DIRECT, 8).
--define(IS_LOCKED, 16).
--define(IS_FIXED_SIZE, 32).
-
 -define(MAX_INT64, 16#7fffffffffffffff).
 -define(is_natural(N), (is_integer(N) andalso N >= 0 andalso N =< ?MAX_INT64)).
 
 %%% Loading
 
-%% @doc Loads the NIF library. The code server calls it when the module is loaded; a second call is an error and changes
-%% nothing. Where it does not find the library it prints each place that it tried on standard error.
+%% @doc Loads the NIF library. It is loaded with this module; a second time is an error and changes nothing. Where the
+%% library is not found, each place that was tried is printed on standard error.
 -spec init() -> ok | {error, term()}.
-init() -> load(library_names(), []).
+init() -> emmap_nif:init().
 
-load([], Tried) ->
-    Places = lists:reverse(Tried),
-    explain(Places),
-    {error, {emmap_library_not_loaded, Places}};
-load([Name | Names], Tried) ->
-    case erlang:load_nif(Name, 0) of
-        ok -> ok;
-        {error, {Kind, _}} = Error when Kind =:= upgrade; Kind =:= reload -> Error;
-        {error, {_, Text}} -> load(Names, [{Name, Text} | Tried])
-    end.
-
-%% The caller sees no more than that a function is undefined, and what the code server logs is lost where the VM ends at
-%% once, as with an escript.
-explain(Places) ->
-    try
-        io:put_chars(standard_error, ["emmap: no NIF library was found, or none could be loaded:\n"
-                                      | [["  ", Text, $\n] || {_, Text} <- Places]])
-    catch
-        _:_ -> ok
-    end.
-
-%% Beside the application, as ever; beside the beam file's ebin, where no application was made known; beside an
-%% escript.
-library_names() ->
-    Application =
-        case code:priv_dir(?MODULE) of
-            {error, bad_name} -> [];
-            Directory -> [Directory]
-        end,
-    {Beam, Script} =
-        case code:which(?MODULE) of
-            File when is_list(File), File =/= [] ->
-                {[filename:join(filename:dirname(filename:dirname(File)), "priv")],
-                 [Place || Path <- escript(File), Parent <- [filename:dirname(Path)],
-                           Place <- [Parent, filename:join(Parent, "priv")]]};
-            _ -> {[], []}
-        end,
-    [filename:join(Directory, "emmap") || Directory <- lists:uniq(Application ++ Beam ++ Script)].
-
-%% The escript that a beam file is in, and the one that it is a link to. The paths of its beam files lead through it as
-%% if it were a directory.
-escript(File) ->
-    case filename:dirname(File) of
-        File -> [];
-        Parent ->
-            case filelib:is_regular(Parent) of
-                true -> [Parent | linked(Parent)];
-                false -> escript(Parent)
-            end
-    end.
-
-%% There is no circle: the path was opened before.
-linked(Path) ->
-    case file:read_link(Path) of
-        {ok, Target} ->
-            Next = filename:absname(Target, filename:dirname(Path)),
-            [Next | linked(Next)];
-        {error, _} -> []
+%% So that this module is not loaded where its functions could not be called. A VM in embedded mode loads nothing here,
+%% and all modules before it runs.
+load() ->
+    case code:ensure_loaded(emmap_nif) of
+        {module, _} -> ok;
+        {error, embedded} -> ok;
+        {error, _} = Error -> Error
     end.
 
 %%% Opening
@@ -280,13 +199,13 @@ open(Name, Offset, Length, Options) ->
     end.
 
 open_checked(Name, Offset, Length, Options) ->
-    case {encode_name(Name), options(Options)} of
+    case {encode_name(Name), emmap_options:parse(Options)} of
         {error, _} -> {bad, 1, not_a_name};
         _ when not ?is_natural(Offset) -> {bad, 2, not_an_offset};
         _ when not ?is_natural(Length) -> {bad, 3, not_a_length};
         {_, {bad, Why}} -> {bad, 4, Why};
         {Path, {Flags, Address, Mode, Size, Step}} ->
-            case open_nif(Path, Name, Offset, Length, Flags, Address, Mode, Size, Step) of
+            case emmap_nif:open(Path, Name, Offset, Length, Flags, Address, Mode, Size, Step) of
                 {ok, Resource} -> {ok, ?handle(Resource)};
                 Error -> Error
             end
@@ -316,84 +235,21 @@ flatten_name([]) -> [];
 flatten_name(Atom) when is_atom(Atom) -> atom_to_list(Atom);
 flatten_name(Character) when is_integer(Character) -> [Character].
 
--record(options, {flags = 0, address = 0, mode = 8#600, size = 0, step = 64 bsl 20, seen = #{}}).
-
-options(List) when is_list(List), length(List) >= 0 ->
-    try lists:foldl(fun option/2, #options{}, List) of
-        #options{seen = #{fixed := _}, address = 0} -> {bad, fixed_without_address};
-        #options{flags = Flags, address = Address, mode = Mode, size = Size, step = Step} ->
-            {Flags, Address, Mode, Size, Step}
-    catch
-        throw:Why -> {bad, Why}
-    end;
-options(_) -> {bad, not_a_list}.
-
-option(read, Options) -> Options;
-option(write, Options) -> flag(?WRITE, Options);
-option(create, Options) -> flag(?CREATE, Options);
-option(truncate, Options) -> flag(?TRUNCATE, Options);
-option(private, Options) -> choose(sharing, private, 0, Options);
-option(shared, Options) -> choose(sharing, shared, ?SHARED, Options);
-option(shared_validate, Options) -> choose(sharing, shared_validate, ?SHARED_VALIDATE, Options);
-option(anon, Options) -> flag(?ANON, Options);
-option(direct, Options) -> flag(?DIRECT, Options);
-option(lock, Options) -> choose(locking, lock, 0, Options);
-option(nolock, Options) -> choose(locking, nolock, ?NOLOCK, Options);
-option(populate, Options) -> flag(?POPULATE, Options);
-option(noreserve, Options) -> flag(?NORESERVE, Options);
-option(sync, Options) -> flag(?SYNC, Options);
-option(uninitialized, Options) -> flag(?UNINITIALIZED, Options);
-option(auto_unlink, Options) -> flag(?AUTO_UNLINK, Options);
-option(debug, Options) -> flag(?DEBUG, Options);
-option(fit, Options) -> flag(?FIT, Options);
-option(fixed_size, Options) -> flag(?FIXED_SIZE, Options);
-option(hugetlb, Options) -> flag(?HUGETLB, Options);
-option(huge_2mb, Options) -> flag(?HUGE_2MB, Options);
-option(huge_1gb, Options) -> flag(?HUGE_1GB, Options);
-option(nonblock, Options) -> flag(?NONBLOCK, Options);
-%% macOS only; without effect elsewhere.
-option(nocache, Options) -> Options;
-option(fixed, #options{seen = Seen} = Options) -> Options#options{seen = Seen#{fixed => true}};
-option({address, N}, Options) when ?is_natural(N), N > 0 -> Options#options{address = N};
-option({chmod, N}, Options) when is_integer(N), N >= 0, N =< 8#7777 -> Options#options{mode = N};
-option({size, N}, Options) when ?is_natural(N), N > 0 -> Options#options{size = N};
-option({max_inc_size, N}, Options) when ?is_natural(N), N > 0 -> Options#options{step = N};
-option({Name, _} = Option, _) when Name =:= address; Name =:= chmod; Name =:= size; Name =:= max_inc_size ->
-    throw({bad_value, Option});
-option(Option, _) -> throw({unknown_option, Option}).
-
-flag(Flag, #options{flags = Flags} = Options) -> Options#options{flags = Flags bor Flag}.
-
-%% Options that exclude each other.
-choose(Kind, Choice, Flag, #options{seen = Seen} = Options) ->
-    case Seen of
-        #{Kind := Other} when Other =/= Choice -> throw({conflict, Other, Choice});
-        #{} -> flag(Flag, Options#options{seen = Seen#{Kind => Choice}})
-    end.
-
 %% @doc Closes a file. Calls that are in progress fail, or have succeeded before this returns. Binaries of a `direct'
 %% handle stay readable as long as they live. Returns `{error, closed}' if the file was closed before.
 -spec close(File :: mmap_file()) -> ok | {error, reason()}.
-close(?handle(Resource)) -> close_nif(Resource);
+close(?handle(Resource)) -> emmap_nif:close(Resource);
 close(_) -> {error, badarg}.
 
 %% @doc Describes a handle: the path as given to `open'; offset, size and position in bytes; how it was opened; the
 %% address of position 0; and the span of positions that no longer reach the file (`faulted'), if any.
 -spec info(File :: mmap_file()) -> info().
 info(?handle(Resource) = File) ->
-    case info_nif(Resource) of
+    case emmap_nif:info(Resource) of
         {error, Reason} -> ?raise(Reason, [File]);
         {Path, Offset, Size, Position, Traits, Address, Faulted} ->
-            Is = fun(Bit) -> Traits band Bit =/= 0 end,
-            #{path => Path, offset => Offset, size => Size, position => Position,
-              mode => case Is(?IS_WRITABLE) of true -> [read, write]; false -> [read] end,
-              sharing => case {Is(?IS_ANONYMOUS), Is(?IS_SHARED)} of
-                             {true, _} -> anon;
-                             {_, true} -> shared;
-                             _ -> private
-                         end,
-              direct => Is(?IS_DIRECT), lock => Is(?IS_LOCKED), fixed_size => Is(?IS_FIXED_SIZE),
-              address => Address, faulted => Faulted}
+            (emmap_options:describe(Traits))#{path => Path, offset => Offset, size => Size, position => Position,
+                                              address => Address, faulted => Faulted}
     end;
 info(File) -> ?badarg([File], badarg).
 
@@ -402,7 +258,7 @@ info(File) -> ?badarg([File], badarg).
 %% @doc Reads up to `Count' bytes from the position and moves it behind them. `eof' at the end.
 -spec read(File :: mmap_file(), Count :: non_neg_integer()) -> {ok, binary() | resource()} | eof | {error, reason()}.
 read(?handle(Resource), Count) ->
-    case read_nif(Resource, Count) of
+    case emmap_nif:read(Resource, Count) of
         Bytes when is_binary(Bytes) -> {ok, Bytes};
         Other -> Other
     end;
@@ -411,7 +267,7 @@ read(_, _) -> {error, badarg}.
 %% @doc Reads a line from the position, with its newline; `\r\n' comes as `\n'. `eof' at the end.
 -spec read_line(File :: mmap_file()) -> {ok, binary() | resource()} | eof | {error, reason()}.
 read_line(?handle(Resource)) ->
-    case read_line_nif(Resource) of
+    case emmap_nif:read_line(Resource) of
         Bytes when is_binary(Bytes) -> {ok, Bytes};
         Other -> Other
     end;
@@ -421,11 +277,21 @@ read_line(_) -> {error, badarg}.
 -spec pread(File :: mmap_file(), Offset :: non_neg_integer(), Count :: non_neg_integer()) ->
           {ok, binary() | resource()} | eof | {error, reason()}.
 pread(?handle(Resource), Offset, Count) ->
-    case pread_nif(Resource, Offset, Count) of
+    case emmap_nif:pread(Resource, Offset, Count) of
         Bytes when is_binary(Bytes) -> {ok, Bytes};
         Other -> Other
     end;
 pread(_, _, _) -> {error, badarg}.
+
+%% @doc Reads as {@link pread/3}, but always a copy, on a `direct' handle too: what it returns never changes.
+-spec snapshot(File :: mmap_file(), Offset :: non_neg_integer(), Count :: non_neg_integer()) ->
+          {ok, binary()} | eof | {error, reason()}.
+snapshot(?handle(Resource) = File, Offset, Count) ->
+    case emmap_nif:snapshot(Resource, Offset, Count) of
+        Bytes when is_binary(Bytes) -> {ok, Bytes};
+        Other -> ?checked(Other, [File, Offset, Count])
+    end;
+snapshot(File, Offset, Count) -> ?badarg([File, Offset, Count], badarg).
 
 %% @doc Does a list of reads. An error ends it.
 -spec pread(File :: mmap_file(), Reads :: [{Offset :: non_neg_integer(), Count :: non_neg_integer()}]) ->
@@ -435,7 +301,7 @@ pread(_, _) -> {error, badarg}.
 
 pread_list(_, [], Done) -> {ok, lists:reverse(Done)};
 pread_list(Resource, [{Offset, Count} | Rest], Done) ->
-    case pread_nif(Resource, Offset, Count) of
+    case emmap_nif:pread(Resource, Offset, Count) of
         Bytes when is_binary(Bytes) -> pread_list(Resource, Rest, [Bytes | Done]);
         eof -> pread_list(Resource, Rest, [eof | Done]);
         %% As raw files have it: in a list, a number that is no count is einval.
@@ -448,23 +314,23 @@ pread_list(_, _, _) -> {error, badarg}.
 
 %% @doc Writes at the position and moves it behind what was written. Past the end, the file grows if it can.
 -spec write(File :: mmap_file(), Bytes :: iodata()) -> ok | {error, reason()}.
-write(?handle(Resource), Bytes) when is_binary(Bytes) -> write_nif(Resource, Bytes);
+write(?handle(Resource), Bytes) when is_binary(Bytes) -> emmap_nif:write(Resource, Bytes);
 write(?handle(Resource), Data) ->
     case pieces(Data) of
         badarg -> {error, badarg};
-        Pieces -> write_nif(Resource, Pieces)
+        Pieces -> emmap_nif:write(Resource, Pieces)
     end;
 write(_, _) -> {error, badarg}.
 
 %% @doc Writes at the byte `Offset'. Past the end, the file grows if the handle is `shared', reaches the end of the file
 %% and was not opened with `fixed_size'; otherwise `{error, enospc}', and nothing is written.
 -spec pwrite(File :: mmap_file(), Offset :: non_neg_integer(), Bytes :: iodata()) -> ok | {error, reason()}.
-pwrite(?handle(Resource), Offset, Bytes) when is_binary(Bytes) -> pwrite_nif(Resource, Offset, Bytes);
+pwrite(?handle(Resource), Offset, Bytes) when is_binary(Bytes) -> emmap_nif:pwrite(Resource, Offset, Bytes);
 pwrite(?handle(Resource), Offset, Data) ->
     case pieces(Data) of
         badarg -> {error, badarg};
-        Bytes when is_binary(Bytes) -> pwrite_nif(Resource, Offset, Bytes);
-        Pieces -> pwritev_nif(Resource, Offset, Pieces)
+        Bytes when is_binary(Bytes) -> emmap_nif:pwrite(Resource, Offset, Bytes);
+        Pieces -> emmap_nif:pwritev(Resource, Offset, Pieces)
     end;
 pwrite(_, _, _) -> {error, badarg}.
 
@@ -500,9 +366,9 @@ pieces(Data) ->
 -spec position(File :: mmap_file(), Location :: location()) -> {ok, non_neg_integer()} | {error, reason()}.
 position(?handle(Resource), Location) ->
     case Location of
-        {Origin, Offset} -> position_nif(Resource, Origin, Offset);
-        Offset when is_integer(Offset) -> position_nif(Resource, bof, Offset);
-        Origin -> position_nif(Resource, Origin, 0)
+        {Origin, Offset} -> emmap_nif:position(Resource, Origin, Offset);
+        Offset when is_integer(Offset) -> emmap_nif:position(Resource, bof, Offset);
+        Origin -> emmap_nif:position(Resource, Origin, 0)
     end;
 position(_, _) -> {error, badarg}.
 
@@ -566,7 +432,7 @@ read_handle_info(?handle(Resource), Options) when is_list(Options) ->
 read_handle_info(_, _) -> {error, badarg}.
 
 read_handle_info_in(Resource, Time) ->
-    case handle_info_nif(Resource) of
+    case emmap_nif:handle_info(Resource) of
         {ok, {Size, Accessed, Modified, Changed, Mode, Links, Major, Minor, Inode, User, Group}} ->
             {ok, #file_info{size = Size, type = file_type(Mode),
                             access = file_access(Mode),
@@ -622,31 +488,31 @@ internal_get_nif_resource(_) -> erlang:error(badarg).
 
 %% @doc Doubles the size of the file, by no more than `max_inc_size' bytes at a time, and returns the new size.
 -spec resize(File :: mmap_file()) -> {ok, non_neg_integer()} | {error, reason()}.
-resize(?handle(Resource) = File) -> ?checked(resize_nif(Resource, double), [File]);
+resize(?handle(Resource) = File) -> ?checked(emmap_nif:resize(Resource, double), [File]);
 resize(File) -> ?badarg([File], badarg).
 
 %% @doc Sets the size of the handle, and so the length of the file, and returns it. Binaries of a `direct' handle that
 %% point past the new end read as zeroes.
 -spec resize(File :: mmap_file(), Size :: non_neg_integer()) -> {ok, non_neg_integer()} | {error, reason()}.
 resize(?handle(Resource) = File, Size) when ?is_natural(Size) ->
-    ?checked(resize_nif(Resource, Size), [File, Size]);
+    ?checked(emmap_nif:resize(Resource, Size), [File, Size]);
 resize(File, Size) -> ?badarg([File, Size], badarg).
 
 %% @doc Cuts the file at the position, or fills it with zeroes up to there.
 -spec truncate(File :: mmap_file()) -> ok | {error, reason()}.
-truncate(?handle(Resource)) -> truncate_nif(Resource);
+truncate(?handle(Resource)) -> emmap_nif:truncate(Resource);
 truncate(_) -> {error, badarg}.
 
 %% @doc Fits the handle to the file as it is now, and returns its size: takes over what others have appended, and heals
 %% what had faulted once the file is long enough again.
 -spec remap(File :: mmap_file()) -> {ok, non_neg_integer()} | {error, reason()}.
-remap(?handle(Resource) = File) -> ?checked(remap_nif(Resource), [File]);
+remap(?handle(Resource) = File) -> ?checked(emmap_nif:remap(Resource), [File]);
 remap(File) -> ?badarg([File], badarg).
 
 %% @doc Has the file system set disk space aside for a range, as `file:allocate/3'. Where the range ends past the end of
 %% the file, the file grows to there.
 -spec allocate(File :: mmap_file(), Offset :: non_neg_integer(), Count :: pos_integer()) -> ok | {error, reason()}.
-allocate(?handle(Resource), Offset, Count) -> allocate_nif(Resource, Offset, Count);
+allocate(?handle(Resource), Offset, Count) -> emmap_nif:allocate(Resource, Offset, Count);
 allocate(_, _, _) -> {error, badarg}.
 
 %%% Durability
@@ -654,13 +520,13 @@ allocate(_, _, _) -> {error, badarg}.
 %% @doc Returns when data and metadata are on disk, as fsync(2); for a file that this handle made, its directory entry
 %% too. Nothing to do on private and anonymous mappings.
 -spec sync(File :: mmap_file()) -> ok | {error, reason()}.
-sync(?handle(Resource)) -> sync_nif(Resource);
+sync(?handle(Resource)) -> emmap_nif:sync(Resource);
 sync(_) -> {error, badarg}.
 
 %% @doc Returns when a range is on disk, as msync(2).
 -spec sync(File :: mmap_file(), Offset :: non_neg_integer(), Count :: non_neg_integer()) -> ok | {error, reason()}.
 sync(?handle(Resource) = File, Offset, Count) when ?is_natural(Offset), ?is_natural(Count) ->
-    case sync_range_nif(Resource, Offset, Count) of
+    case emmap_nif:sync_range(Resource, Offset, Count) of
         {error, out_of_range} ->
             #{size := Size} = info(File),
             ?badarg([File, Offset, Count], {if Offset > Size -> 2; true -> 3 end, past_the_end});
@@ -670,12 +536,12 @@ sync(File, Offset, Count) -> ?badarg([File, Offset, Count], badarg).
 
 %% @doc Returns when the data is on disk, as fdatasync(2).
 -spec datasync(File :: mmap_file()) -> ok | {error, reason()}.
-datasync(?handle(Resource)) -> datasync_nif(Resource);
+datasync(?handle(Resource)) -> emmap_nif:datasync(Resource);
 datasync(_) -> {error, badarg}.
 
 %% @doc Starts writing dirty pages to disk and returns at once.
 -spec flush(File :: mmap_file()) -> ok | {error, reason()}.
-flush(?handle(Resource) = File) -> ?checked(flush_nif(Resource), [File]);
+flush(?handle(Resource) = File) -> ?checked(emmap_nif:flush(Resource), [File]);
 flush(File) -> ?badarg([File], badarg).
 
 %% @doc Tells the system how a range (a count of 0: all that follows) is going to be used, as madvise(2). Never drops
@@ -683,7 +549,7 @@ flush(File) -> ?badarg([File], badarg).
 -spec advise(File :: mmap_file(), Offset :: non_neg_integer(), Count :: non_neg_integer(),
              Advice :: advice()) ->
           ok | {error, reason()}.
-advise(?handle(Resource), Offset, Count, Advice) -> advise_nif(Resource, Offset, Count, Advice);
+advise(?handle(Resource), Offset, Count, Advice) -> emmap_nif:advise(Resource, Offset, Count, Advice);
 advise(_, _, _, _) -> {error, badarg}.
 
 %%% Atomic words
@@ -693,7 +559,7 @@ advise(_, _, _, _) -> {error, badarg}.
 -spec patomic(File :: mmap_file(), Position :: non_neg_integer(),
               Operation :: add | sub | 'band' | 'bor' | 'bxor' | xchg, Value :: integer()) -> integer().
 patomic(?handle(Resource) = File, Position, Operation, Value) ->
-    case patomic_nif(Resource, Position, Operation, Value) of
+    case emmap_nif:patomic(Resource, Position, Operation, Value) of
         Old when is_integer(Old) -> Old;
         Reason -> ?raise(Reason, [File, Position, Operation, Value])
     end;
@@ -702,7 +568,7 @@ patomic(File, Position, Operation, Value) -> ?badarg([File, Position, Operation,
 %% @doc Reads the 64-bit word at `Position', a multiple of 8.
 -spec patomic_read(File :: mmap_file(), Position :: non_neg_integer()) -> integer().
 patomic_read(?handle(Resource) = File, Position) ->
-    case patomic_read_nif(Resource, Position) of
+    case emmap_nif:patomic_read(Resource, Position) of
         Value when is_integer(Value) -> Value;
         Reason -> ?raise(Reason, [File, Position])
     end;
@@ -711,7 +577,7 @@ patomic_read(File, Position) -> ?badarg([File, Position], badarg).
 %% @doc Writes the 64-bit word at `Position', a multiple of 8.
 -spec patomic_write(File :: mmap_file(), Position :: non_neg_integer(), Value :: integer()) -> ok.
 patomic_write(?handle(Resource) = File, Position, Value) ->
-    case patomic_write_nif(Resource, Position, Value) of
+    case emmap_nif:patomic_write(Resource, Position, Value) of
         ok -> ok;
         Reason -> ?raise(Reason, [File, Position, Value])
     end;
@@ -721,7 +587,7 @@ patomic_write(File, Position, Value) -> ?badarg([File, Position, Value], badarg)
 -spec patomic_cas(File :: mmap_file(), Position :: non_neg_integer(), Expected :: integer(), New :: integer()) ->
           ok | integer().
 patomic_cas(?handle(Resource) = File, Position, Expected, New) ->
-    case patomic_cas_nif(Resource, Position, Expected, New) of
+    case emmap_nif:patomic_cas(Resource, Position, Expected, New) of
         ok -> ok;
         Actual when is_integer(Actual) -> Actual;
         Reason -> ?raise(Reason, [File, Position, Expected, New])
@@ -754,13 +620,13 @@ open_counters(Name, Count) ->
 %% @doc Closes a file of counters.
 -spec close_counters(Counters :: counters()) -> ok | {error, reason()}.
 close_counters(?counters(Resource, Count) = Counters) when is_integer(Count) ->
-    ?checked(close_nif(Resource), [Counters]);
+    ?checked(emmap_nif:close(Resource), [Counters]);
 close_counters(Counters) -> ?badarg([Counters], {1, not_counters}).
 
 %% @doc Adds one to a counter and returns the old value.
 -spec inc_counter(Counters :: counters(), Number :: non_neg_integer()) -> integer().
 inc_counter(?counters(Resource, Count) = Counters, Number) when ?is_counter(Number, Count) ->
-    case patomic_nif(Resource, ?counter(Number), add, 1) of
+    case emmap_nif:patomic(Resource, ?counter(Number), add, 1) of
         Old when is_integer(Old) -> Old;
         Reason -> ?raise(Reason, [Counters, Number])
     end;
@@ -769,7 +635,7 @@ inc_counter(Counters, Number) -> ?badarg([Counters, Number], no_counter).
 %% @doc Adds to a counter and returns the old value. Overflow wraps.
 -spec inc_counter(Counters :: counters(), Number :: non_neg_integer(), Increment :: integer()) -> integer().
 inc_counter(?counters(Resource, Count) = Counters, Number, Increment) when ?is_counter(Number, Count) ->
-    case patomic_nif(Resource, ?counter(Number), add, Increment) of
+    case emmap_nif:patomic(Resource, ?counter(Number), add, Increment) of
         Old when is_integer(Old) -> Old;
         Reason -> ?raise(Reason, [Counters, Number, Increment])
     end;
@@ -778,7 +644,7 @@ inc_counter(Counters, Number, Increment) -> ?badarg([Counters, Number, Increment
 %% @doc Subtracts one from a counter and returns the old value.
 -spec dec_counter(Counters :: counters(), Number :: non_neg_integer()) -> integer().
 dec_counter(?counters(Resource, Count) = Counters, Number) when ?is_counter(Number, Count) ->
-    case patomic_nif(Resource, ?counter(Number), sub, 1) of
+    case emmap_nif:patomic(Resource, ?counter(Number), sub, 1) of
         Old when is_integer(Old) -> Old;
         Reason -> ?raise(Reason, [Counters, Number])
     end;
@@ -787,7 +653,7 @@ dec_counter(Counters, Number) -> ?badarg([Counters, Number], no_counter).
 %% @doc Subtracts from a counter and returns the old value. Overflow wraps.
 -spec dec_counter(Counters :: counters(), Number :: non_neg_integer(), Decrement :: integer()) -> integer().
 dec_counter(?counters(Resource, Count) = Counters, Number, Decrement) when ?is_counter(Number, Count) ->
-    case patomic_nif(Resource, ?counter(Number), sub, Decrement) of
+    case emmap_nif:patomic(Resource, ?counter(Number), sub, Decrement) of
         Old when is_integer(Old) -> Old;
         Reason -> ?raise(Reason, [Counters, Number, Decrement])
     end;
@@ -796,7 +662,7 @@ dec_counter(Counters, Number, Decrement) -> ?badarg([Counters, Number, Decrement
 %% @doc Sets a counter and returns the old value.
 -spec set_counter(Counters :: counters(), Number :: non_neg_integer(), Value :: integer()) -> integer().
 set_counter(?counters(Resource, Count) = Counters, Number, Value) when ?is_counter(Number, Count) ->
-    case patomic_nif(Resource, ?counter(Number), xchg, Value) of
+    case emmap_nif:patomic(Resource, ?counter(Number), xchg, Value) of
         Old when is_integer(Old) -> Old;
         Reason -> ?raise(Reason, [Counters, Number, Value])
     end;
@@ -805,35 +671,8 @@ set_counter(Counters, Number, Value) -> ?badarg([Counters, Number, Value], no_co
 %% @doc Returns the value of a counter.
 -spec read_counter(Counters :: counters(), Number :: non_neg_integer()) -> integer().
 read_counter(?counters(Resource, Count) = Counters, Number) when ?is_counter(Number, Count) ->
-    case patomic_read_nif(Resource, ?counter(Number)) of
+    case emmap_nif:patomic_read(Resource, ?counter(Number)) of
         Value when is_integer(Value) -> Value;
         Reason -> ?raise(Reason, [Counters, Number])
     end;
 read_counter(Counters, Number) -> ?badarg([Counters, Number], no_counter).
-
-%%% The NIFs; Sources/EmmapNif/FunctionTable.swift says where each runs
-
-open_nif(_, _, _, _, _, _, _, _, _) -> erlang:nif_error(not_loaded).
-close_nif(_) -> erlang:nif_error(not_loaded).
-handle_info_nif(_) -> erlang:nif_error(not_loaded).
-resize_nif(_, _) -> erlang:nif_error(not_loaded).
-truncate_nif(_) -> erlang:nif_error(not_loaded).
-remap_nif(_) -> erlang:nif_error(not_loaded).
-allocate_nif(_, _, _) -> erlang:nif_error(not_loaded).
-datasync_nif(_) -> erlang:nif_error(not_loaded).
-sync_nif(_) -> erlang:nif_error(not_loaded).
-sync_range_nif(_, _, _) -> erlang:nif_error(not_loaded).
-flush_nif(_) -> erlang:nif_error(not_loaded).
-advise_nif(_, _, _, _) -> erlang:nif_error(not_loaded).
-pread_nif(_, _, _) -> erlang:nif_error(not_loaded).
-read_nif(_, _) -> erlang:nif_error(not_loaded).
-read_line_nif(_) -> erlang:nif_error(not_loaded).
-pwrite_nif(_, _, _) -> erlang:nif_error(not_loaded).
-pwritev_nif(_, _, _) -> erlang:nif_error(not_loaded).
-write_nif(_, _) -> erlang:nif_error(not_loaded).
-position_nif(_, _, _) -> erlang:nif_error(not_loaded).
-info_nif(_) -> erlang:nif_error(not_loaded).
-patomic_nif(_, _, _, _) -> erlang:nif_error(not_loaded).
-patomic_read_nif(_, _) -> erlang:nif_error(not_loaded).
-patomic_write_nif(_, _, _) -> erlang:nif_error(not_loaded).
-patomic_cas_nif(_, _, _, _) -> erlang:nif_error(not_loaded).

@@ -120,6 +120,7 @@ check(File, Count) ->
             {error, {wrong_length, Size}};
         {{ok, _}, {ok, <<_:?HEADER_SIZE/binary>>}} -> {error, bad_magic};
         {{ok, #file_info{size = Size}}, {ok, _}} -> {error, {wrong_length, Size}};
+        {{ok, #file_info{size = Size}}, eof} -> {error, {wrong_length, Size}};
         {{error, _} = Error, _} -> Error;
         {_, {error, _} = Error} -> Error
     end.

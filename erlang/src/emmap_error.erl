@@ -83,15 +83,9 @@ argument_text(not_an_offset) -> <<"not an integer from 0 to 2^63 - 1">>;
 argument_text(not_a_length) -> <<"not an integer from 0 to 2^63 - 1">>;
 argument_text(not_a_count) ->
     text("not a number of counters: an integer from 0 to ~b", [emmap_counters:max_count()]);
-argument_text(not_an_arity) ->
-    text("not a number of words: an integer from 1 to ~b", [emmap_counters:max_count()]);
-argument_text(not_a_list) -> <<"not a list of options">>;
 argument_text(past_the_end) -> <<"the range ends past the end of the mapping">>;
 argument_text(not_counters) -> <<"not a file of counters">>;
-argument_text(fixed_without_address) -> <<"option fixed needs {address, Address}">>;
-argument_text({conflict, One, Other}) -> text("options ~ts and ~ts exclude each other", [One, Other]);
-argument_text({bad_value, Option}) -> text("bad value in option ~tP", [Option, 10]);
-argument_text({unknown_option, Option}) -> text("unknown option ~tP", [Option, 10]).
+argument_text(Option) -> text("~ts", [emmap_options:explain(Option)]).
 
 counters_text(bad_magic) -> <<"not a file of counters">>;
 counters_text({wrong_count, N}) -> text("the file has ~b counters, another number was asked for", [N]);

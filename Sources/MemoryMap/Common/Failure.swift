@@ -12,7 +12,7 @@ public enum Failure: Error, Equatable {
   case fixedSize
   /// The window to open ends past the end of the file.
   case tooShort
-  /// The position of an atomic word is not aligned to 8 bytes in memory.
+  /// The position of an atomic word is not a multiple of its size in memory.
   case misaligned
   /// The position of an atomic word lies outside the mapping.
   case outOfRange
@@ -20,10 +20,6 @@ public enum Failure: Error, Equatable {
   case readOnly
   /// The caller passed a term of the wrong type.
   case badArgument
-  /// Another call holds the lock, or pages must come from disk: the call would have to wait, and may not here.
-  case wouldWait
-  /// The mapping changed size meanwhile: look at it again.
-  case changed
 
   /// Takes the current errno.
   static var lastError: Failure { .system(sys_errno()) }
@@ -31,4 +27,15 @@ public enum Failure: Error, Equatable {
   public static var invalid: Failure { .system(EINVAL) }
   /// Memory is out.
   public static var noMemory: Failure { .system(ENOMEM) }
+}
+
+/// How long a call may wait for others that use the same handle, and for a disk.
+public enum Patience: Sendable {
+  /// Not at all: on a scheduler that may not be held up.
+  case none
+  /// Some milliseconds for others, then the call is to be put at the end of the queue: those who wait for one handle
+  /// must not take all the threads there are. For a disk as long as it takes.
+  case some
+  /// As long as it takes.
+  case unlimited
 }

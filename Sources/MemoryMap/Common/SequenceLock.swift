@@ -60,19 +60,34 @@ struct SequenceLock: ~Copyable {
   }
 
   /// Takes the lock, sleeping while somebody else has it.
-  func lock() {
-    while !tryLock() {
-      let state = word.load(ordering: .relaxed)
-      guard state & Self.locked != 0 else { continue }
-      if state & Self.waited == 0
-        && !word.compareExchange(expected: state, desired: state | Self.waited, ordering: .relaxed).exchanged
-      {
-        continue
-      }
-      // SAFETY: the word lives as long as the lock; both supported machines are little-endian, so its address is
-      // that of its lower 32 bits.
-      unsafe sys_futex_wait(address, UInt32(truncatingIfNeeded: state | Self.waited))
+  func lock() { _ = lock(.unlimited) }
+
+  /// Takes the lock, waiting for it as long as `patience` allows. False if somebody else still has it then.
+  func lock(_ patience: Patience) -> Bool {
+    if tryLock() { return true }
+    switch patience {
+    case .none: return false
+    case .some:
+      sleep(milliseconds: 2)
+      return tryLock()
+    case .unlimited:
+      while !tryLock() { sleep(milliseconds: 1000) }
+      return true
     }
+  }
+
+  /// Sleeps until the lock is given back, or for so long.
+  private func sleep(milliseconds: Int) {
+    let state = word.load(ordering: .relaxed)
+    guard state & Self.locked != 0 else { return }
+    if state & Self.waited == 0
+      && !word.compareExchange(expected: state, desired: state | Self.waited, ordering: .relaxed).exchanged
+    {
+      return
+    }
+    // SAFETY: the word lives as long as the lock; both supported machines are little-endian, so its address is
+    // that of its lower 32 bits.
+    unsafe sys_futex_wait_for(address, UInt32(truncatingIfNeeded: state | Self.waited), milliseconds)
   }
 
   /// Gives the lock back and counts one write, unless the holder has only read.
@@ -96,16 +111,11 @@ struct SequenceLock: ~Copyable {
     unsafe withUnsafePointer(to: self) { unsafe UnsafeRawPointer($0) }
   }
 
-  /// Runs `body` with the lock held. Throws `wouldWait` if it had to sleep for the lock and `mayWait` is false.
+  /// Runs `body` with the lock held.
   @inline(__always)
-  func withLock<R>(
-    mayWait: Bool = true, writing: Bool = true, _ body: () throws(Failure) -> R
-  ) throws(Failure) -> R {
-    if !tryLock() {
-      guard mayWait else { throw .wouldWait }
-      lock()
-    }
-    defer { unlock(hasWritten: writing) }
+  func withLock<R>(_ body: () throws(Failure) -> R) throws(Failure) -> R {
+    _ = lock(.unlimited)
+    defer { unlock() }
     return try body()
   }
 }

@@ -14,15 +14,23 @@ import Synchronization
 ///
 /// The bytes that no longer reach the file are `tail ..< base + length`, where the file ended before its mapping did,
 /// and the holes: ranges of pages that the disk had no room for, or could not read. All bounds are addresses.
-/// `low ..< high` spans all of them: calls look at `low` first, and nothing but `heal` raises it again.
+/// `low ..< high` spans all of them: calls look at `low` first, and nothing but `heal` raises it again. A page that is
+/// marked is lost, so replacing it once more loses nothing: that is done whenever it faults again, because a heal that
+/// was broken off has mapped it afresh, or memory ran out for the page in its place.
 @safe struct FaultSlot: ~Copyable {
   private let state = Atomic<Int>(0)
   private let base = Atomic<UInt>(0)
   private let length = Atomic<Int>(0)
   private let fileOffset = Atomic<Int>(0)
   private let pageBytes = Atomic<Int>(0)
-  private let protection = Atomic<Int32>(0)
+  /// Bytes of a device; -1 for files, whose length is asked for.
+  private let deviceBytes = Atomic<Int>(-1)
+  /// Bytes of a page below `base` that belongs to the region.
+  private let guardBytes = Atomic<Int>(0)
+  private let isWritable = Atomic<Bool>(false)
   private let descriptor = Atomic<Int32>(-1)
+  /// Where the handle's bytes ended when the descriptor was taken away.
+  private let closedEnd = Atomic<UInt>(0)
   private let low = Atomic<UInt>(.max)
   private let high = Atomic<UInt>(0)
   private let tail = Atomic<UInt>(.max)
@@ -31,9 +39,13 @@ import Synchronization
   private let holeCount = Atomic<Int>(0)
   /// Whether the disk was full when the last hole came up.
   private let isFull = Atomic<Bool>(false)
-  /// Faults that were answered with another try, since the last hole.
-  private let retries = Atomic<Int>(0)
-  /// The next slot in the list of free ones, or of those whose regions are to be unmapped.
+  /// Whether the last fault was answered with another try.
+  private let isSecondTry = Atomic<Bool>(false)
+  /// Faults of pages that were replaced before.
+  private let repeated = Atomic<Int>(0)
+  /// Whether pages were replaced by such that hold what is stored in them.
+  private let isReplaced = Atomic<Bool>(false)
+  /// The next slot in the list of free ones.
   let next = unsafe Atomic<UnsafeMutableRawPointer?>(nil)
 
   private static var active: Int { 1 }
@@ -42,29 +54,58 @@ import Synchronization
   private static var holesBytes: Int { 4096 }
   private static var maximumHoles: Int { holesBytes / (2 * MemoryLayout<UInt>.stride) }
 
+  /// Why bytes do not reach the file.
+  enum Fault {
+    /// The file ended before them.
+    case cut
+    /// There was no room for the page at this address, or it could not be read.
+    case hole(UInt, isFull: Bool)
+  }
+
   // MARK: The region's side
 
   /// Describes a region that was just mapped, and lets the handler find it.
-  func activate(
-    base: UInt, length: Int, fileOffset: Int, page: PageSize, protection: Int32, descriptor: Int32
-  ) {
+  func activate(_ mapping: Mapping, base: UInt, length: Int, guardBytes: Int, descriptor: Int32) {
     self.base.store(base, ordering: .relaxed)
     self.length.store(length, ordering: .relaxed)
-    self.fileOffset.store(fileOffset, ordering: .relaxed)
-    self.pageBytes.store(page.bytes, ordering: .relaxed)
-    self.protection.store(protection, ordering: .relaxed)
+    self.fileOffset.store(mapping.fileOffset, ordering: .relaxed)
+    self.pageBytes.store(mapping.page.bytes, ordering: .relaxed)
+    self.deviceBytes.store(mapping.deviceBytes ?? -1, ordering: .relaxed)
+    self.guardBytes.store(guardBytes, ordering: .relaxed)
+    self.isWritable.store(mapping.isWritable, ordering: .relaxed)
     self.descriptor.store(descriptor, ordering: .relaxed)
+    self.closedEnd.store(0, ordering: .relaxed)
+    self.isReplaced.store(false, ordering: .relaxed)
     forgetFaults()
     // Releasing: a handler that sees the slot active sees all of the above.
     _ = state.wrappingAdd(Self.one + Self.active, ordering: .releasing)
+    if guardBytes > 0 { FaultTable.addDirect(base, base &+ UInt(length)) }
   }
+
+  /// The region goes on behind its end by now.
+  func extend(to length: Int) {
+    withLock { self.length.store(length, ordering: .relaxed) }
+    if guardBytes.load(ordering: .relaxed) > 0 { FaultTable.extendDirect(mappedBase &+ UInt(length)) }
+  }
+
+  /// Pages were replaced that nobody is to reach any more.
+  func noteReplaced() { isReplaced.store(true, ordering: .relaxed) }
 
   /// Hides the region from the handler; to be called before it is unmapped, when nobody can reach it any more.
   func deactivate() {
     forgetFaults()
     _ = state.bitwiseAnd(~Self.active, ordering: .releasing)
+    if guardBytes.load(ordering: .relaxed) > 0 { FaultTable.removeDirect() }
+    if isReplaced.load(ordering: .relaxed) && isWritable.load(ordering: .relaxed) {
+      Replacement.giveBack(mappedBase, mappedBase &+ UInt(mappedLength))
+    }
   }
 
+  /// All that is to be unmapped, from the guard on.
+  var mappedRange: (from: UInt, length: Int) {
+    let below = guardBytes.load(ordering: .relaxed)
+    return (mappedBase &- UInt(below), mappedLength &+ below)
+  }
   var mappedBase: UInt { base.load(ordering: .relaxed) }
   var mappedLength: Int { length.load(ordering: .relaxed) }
   var mappedPage: PageSize { PageSize(bytes: pageBytes.load(ordering: .relaxed)) }
@@ -75,17 +116,15 @@ import Synchronization
   @inline(__always)
   func mayReach(_ end: UInt) -> Bool { low.load(ordering: .acquiring) < end }
 
-  /// Tells what is wrong with the bytes `from ..< to`, if anything: `truncated`; ENOSPC for a hole on a full disk; EIO
-  /// for another one, whose precise reason is for the caller to find out.
-  func fault(from: UInt, to: UInt) -> Failure? {
+  /// Tells what is wrong with the bytes `from ..< to`, if anything.
+  func fault(from: UInt, to: UInt) -> Fault? {
     guard mayReach(to), from < to else { return nil }
-    return withLock { () -> Failure? in
-      if to > tail.load(ordering: .relaxed) { return .truncated }
+    return withLock { () -> Fault? in
       for index in 0..<holeCount.load(ordering: .relaxed)
       where from < hole(index).to && to > hole(index).from {
-        return .system(isFull.load(ordering: .relaxed) ? ENOSPC : EIO)
+        return .hole(max(from, hole(index).from), isFull: isFull.load(ordering: .relaxed))
       }
-      return nil
+      return to > tail.load(ordering: .relaxed) ? .cut : nil
     }
   }
 
@@ -97,30 +136,67 @@ import Synchronization
     }
   }
 
-  /// Maps every faulted range again by calling `map(address, length, file offset)`, then calls `announce` and forgets
-  /// the faults. Returns false, with the faults still marked, as soon as a mapping fails.
+  /// Maps every faulted range afresh by calling `map(from, to)`, which returns an errno if that was refused. Each is
+  /// announced by its bounds from the start of the region, and forgotten, as it is mapped: what was refused stays
+  /// marked. With `all` the whole region is mapped afresh.
   ///
-  /// `announce` must move the generation: a call that has read the zeroes, and comes too late to find the mark, then
+  /// `announce` must remember the loss: a call that has read the zeroes, and comes too late to find the mark, then
   /// finds that.
-  func heal(_ map: (UInt, Int, Int) -> Bool, announce: () -> Void) -> Bool {
+  func heal(all: Int?, _ map: (UInt, UInt) -> Int32?, _ announce: (Int, Int) -> Void) -> Int32? {
     withLock {
       let start = mappedBase
-      for index in 0..<holeCount.load(ordering: .relaxed) {
-        let (from, to) = hole(index)
-        if !map(from, Int(to &- from), offset(of: from)) { return false }
+      let end = start &+ UInt(mappedLength)
+      if let all {
+        if let error = renew(start, start &+ UInt(all), map, announce) { return error }
+        tail.store(max(tail.load(ordering: .relaxed), start &+ UInt(all)), ordering: .relaxed)
+        holeCount.store(0, ordering: .relaxed)
+      }
+      while holeCount.load(ordering: .relaxed) > 0 {
+        if let error = renewHole(holeCount.load(ordering: .relaxed) &- 1, map, announce) { return error }
       }
       let from = tail.load(ordering: .relaxed)
-      let end = start &+ UInt(mappedLength)
-      if from < end && !map(from, Int(end &- from), offset(of: from)) { return false }
-      announce()
+      if from < end, let error = renew(from, end, map, announce) { return error }
       forgetFaults()
+      return nil
+    }
+  }
+
+  /// Maps the hole around an address afresh, if there is one. False if that was refused.
+  func heal(hole address: UInt, _ map: (UInt, UInt) -> Int32?, _ announce: (Int, Int) -> Void) -> Bool {
+    withLock {
+      for index in 0..<holeCount.load(ordering: .relaxed) where hole(index).from <= address && address < hole(index).to {
+        if renewHole(index, map, announce) != nil { return false }
+        if holeCount.load(ordering: .relaxed) == 0 && tail.load(ordering: .relaxed) == .max { forgetFaults() }
+        return true
+      }
       return true
     }
   }
 
-  /// Takes the descriptor away from the handler, which is about to be closed.
-  func forgetDescriptor() {
-    withLock { descriptor.store(-1, ordering: .relaxed) }
+  private func renewHole(_ index: Int, _ map: (UInt, UInt) -> Int32?, _ announce: (Int, Int) -> Void) -> Int32? {
+    let (from, to) = hole(index)
+    if let error = renew(from, to, map, announce) { return error }
+    let last = holeCount.load(ordering: .relaxed) &- 1
+    if index != last { setHole(index, hole(last).from, hole(last).to) }
+    holeCount.store(last, ordering: .relaxed)
+    return nil
+  }
+
+  private func renew(
+    _ from: UInt, _ to: UInt, _ map: (UInt, UInt) -> Int32?, _ announce: (Int, Int) -> Void
+  ) -> Int32? {
+    if let error = map(from, to) { return error }
+    announce(Int(from &- mappedBase), Int(to &- mappedBase))
+    if isWritable.load(ordering: .relaxed) { Replacement.giveBack(from, to) }
+    return nil
+  }
+
+  /// Takes the descriptor away from the handler, which is about to be closed. The handle's bytes end at `end`.
+  func forgetDescriptor(end: UInt) {
+    withLock {
+      descriptor.store(-1, ordering: .relaxed)
+      closedEnd.store(end, ordering: .relaxed)
+    }
   }
 
   // MARK: The handler's side. Nothing here may call anything but system calls.
@@ -141,6 +217,7 @@ import Synchronization
         return true
       }
       spins = Self.wait(spins)
+      if Self.isAbandoned(spins) { return true }
     }
   }
 
@@ -150,50 +227,80 @@ import Synchronization
     return spins &+ 1
   }
 
-  /// Puts anonymous memory, which reads as zeroes, in the place of the page at `address` and of whatever else cannot
-  /// be reached for the same reason, marks it first, and gives the slot back. False if the system had no memory.
+  /// Tells whether the holder of a lock is not there any more: after a fork, in the child, no other thread is.
+  private static func isAbandoned(_ spins: Int) -> Bool { spins & 0xFFFF == 0xFFFF && FaultTable.isForked }
+
+  /// Puts empty pages in the place of the page at `address` and of whatever else cannot be reached for the same reason,
+  /// marks them first, and gives the slot back. False if the system has refused.
   func replaceAndUnlock(_ address: UInt) -> Bool {
     defer { unlock() }
     let pageBytes = UInt(pageBytes.load(ordering: .relaxed))
     let page = address & ~(pageBytes &- 1)
-    if page >= tail.load(ordering: .relaxed) { return true }
-    let start = base.load(ordering: .relaxed)
-    let end = start &+ UInt(mappedLength)
-    if let fileEnd = fileEnd(pageBytes) {
-      if page >= fileEnd {
-        tail.store(fileEnd, ordering: .relaxed)
-        return (!SpareMappings.areScarce && replace(fileEnd, end)) || replaceAll(start, end)
-      } else if retries.load(ordering: .relaxed) < 3 {
-        // The file may have ended before the page when the instruction ran, and have grown since.
-        retries.store(retries.load(ordering: .relaxed) &+ 1, ordering: .relaxed)
-        return true
-      }
+    let (start, end) = (mappedBase, mappedBase &+ UInt(mappedLength))
+    if let (from, to) = marked(page, end) {
+      // After some times it is the page in its place that cannot be had.
+      let count = repeated.load(ordering: .relaxed) &+ 1
+      repeated.store(count, ordering: .relaxed)
+      if count < 8 && replace(from, to) { return true }
+      return Replacement.mapPrivate(page, page &+ pageBytes, isWritable: isWritable.load(ordering: .relaxed))
     }
-    retries.store(0, ordering: .relaxed)
-    for index in 0..<holeCount.load(ordering: .relaxed) where page >= hole(index).from && page < hole(index).to {
-      return true
+    if let from = cutOff(page, pageBytes) {
+      tail.store(from, ordering: .relaxed)
+      return (!SpareMappings.areScarce && replace(from, end)) || replaceAll(start, end)
     }
+    // The file may have ended before the page when the instruction ran, and have grown since.
+    if !isSecondTry.exchange(true, ordering: .relaxed) { return true }
+    isSecondTry.store(false, ordering: .relaxed)
     isFull.store(sys_is_full(descriptor.load(ordering: .relaxed)), ordering: .relaxed)
     if !SpareMappings.areScarce, let (from, to) = addHole(page, page &+ pageBytes), replace(from, to) { return true }
     return replaceAll(start, end)
+  }
+
+  /// The range that was marked and replaced together with a page, if it was.
+  private func marked(_ page: UInt, _ end: UInt) -> (from: UInt, to: UInt)? {
+    let from = tail.load(ordering: .relaxed)
+    if page >= from { return (from, end) }
+    for index in 0..<holeCount.load(ordering: .relaxed) where page >= hole(index).from && page < hole(index).to {
+      return hole(index)
+    }
+    return nil
+  }
+
+  /// Where the file ends, or nil if that is not before the page.
+  private func cutOff(_ page: UInt, _ pageBytes: UInt) -> UInt? {
+    let number = descriptor.load(ordering: .relaxed)
+    if number < 0 && deviceBytes.load(ordering: .relaxed) < 0 {
+      // Nobody to ask, after a close. If the last page is gone as well, all between them is.
+      let end = closedEnd.load(ordering: .relaxed)
+      let last = (end &- 1) & ~(pageBytes &- 1)
+      return end > 0 && page < last && !sys_is_reachable(last, Int(pageBytes)) ? page : nil
+    }
+    guard let end = fileEnd(number, pageBytes) else { return nil }
+    return page >= end ? end : nil
   }
 
   /// Replaces the whole region, where a part of it cannot be had alone, or would take one of the last mappings: that
   /// takes no more of them than there were, if there are not too many already.
   private func replaceAll(_ start: UInt, _ end: UInt) -> Bool {
     tail.store(start, ordering: .relaxed)
-    return replace(start, end) || (SpareMappings.giveUp(keeping: 0) && replace(start, end))
+    if replace(start, end) { return true }
+    while SpareMappings.giveUp(keeping: 0) {
+      if replace(start, end) { return true }
+    }
+    return false
   }
 
   /// The address at which the mapping leaves the file, rounded up to a page; nil if that cannot be asked.
-  private func fileEnd(_ pageBytes: UInt) -> UInt? {
-    let number = descriptor.load(ordering: .relaxed)
-    var status = stat()
-    guard number >= 0, unsafe sys_fstat(number, &status) == 0 else { return nil }
-    let start = base.load(ordering: .relaxed)
-    let bytes = max(Int(status.st_size) &- fileOffset.load(ordering: .relaxed), 0)
+  private func fileEnd(_ number: Int32, _ pageBytes: UInt) -> UInt? {
+    var size = deviceBytes.load(ordering: .relaxed)
+    if size < 0 {
+      var status = stat()
+      guard unsafe sys_fstat(number, &status) == 0 else { return nil }
+      size = Int(status.st_size)
+    }
+    let bytes = max(size &- fileOffset.load(ordering: .relaxed), 0)
     let rounded = (UInt(bitPattern: bytes) &+ pageBytes &- 1) & ~(pageBytes &- 1)
-    return start &+ min(rounded, UInt(mappedLength))
+    return mappedBase &+ min(rounded, UInt(mappedLength))
   }
 
   /// Adds a range to the holes and returns what is to be replaced for it: more than the range where no place was left
@@ -229,11 +336,11 @@ import Synchronization
     high.store(max(to, high.load(ordering: .relaxed)), ordering: .relaxed)
     // Releasing, and before the pages change: see mayReach.
     low.store(min(from, low.load(ordering: .relaxed)), ordering: .releasing)
-    let flags = sys_map_fixed | sys_map_private | sys_map_anonymous | sys_map_noreserve
-    let protection = protection.load(ordering: .relaxed)
-    if sys_mmap(from, Int(to &- from), protection, flags, -1, 0) > 0 { return true }
+    isReplaced.store(true, ordering: .relaxed)
+    let isWritable = isWritable.load(ordering: .relaxed)
+    if Replacement.map(from, to, isWritable: isWritable) { return true }
     return SpareMappings.giveUp(keeping: SpareMappings.reserve)
-      && sys_mmap(from, Int(to &- from), protection, flags, -1, 0) > 0
+      && Replacement.map(from, to, isWritable: isWritable)
   }
 
   // MARK: Parts
@@ -251,7 +358,8 @@ import Synchronization
   }
 
   private func forgetFaults() {
-    retries.store(0, ordering: .relaxed)
+    isSecondTry.store(false, ordering: .relaxed)
+    repeated.store(0, ordering: .relaxed)
     tail.store(.max, ordering: .relaxed)
     holeCount.store(0, ordering: .relaxed)
     let page = holes.exchange(0, ordering: .relaxed)
@@ -260,8 +368,6 @@ import Synchronization
     // Releasing: see mayReach.
     low.store(.max, ordering: .releasing)
   }
-
-  private func offset(of address: UInt) -> Int { fileOffset.load(ordering: .relaxed) &+ Int(address &- mappedBase) }
 
   private func withLock<R>(_ body: () -> R) -> R {
     var spins = 0
@@ -273,10 +379,11 @@ import Synchronization
         break
       }
       spins = Self.wait(spins)
+      if Self.isAbandoned(spins) { break }
     }
     defer { unlock() }
     return body()
   }
 
-  private func unlock() { _ = state.bitwiseAnd(~Self.locked, ordering: .releasing) }
+  func unlock() { _ = state.bitwiseAnd(~Self.locked, ordering: .releasing) }
 }

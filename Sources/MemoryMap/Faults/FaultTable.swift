@@ -71,23 +71,72 @@ enum FaultTable {
     return nil
   }
 
+  // MARK: Regions of direct handles, which bytes to write may come from
+
+  /// Notes that binaries may point into a range.
+  static func addDirect(_ from: UInt, _ to: UInt) {
+    unsafe storage.lock.lock()
+    defer { unsafe storage.lock.unlock() }
+    unsafe storage.directLow.store(min(from, storage.directLow.load(ordering: .relaxed)), ordering: .relaxed)
+    unsafe storage.directHigh.store(max(to, storage.directHigh.load(ordering: .relaxed)), ordering: .releasing)
+    _ = unsafe storage.directCount.wrappingAdd(1, ordering: .relaxed)
+  }
+
+  /// Notes that one of the ranges ends later by now.
+  static func extendDirect(_ to: UInt) {
+    unsafe storage.lock.lock()
+    unsafe storage.directHigh.store(max(to, storage.directHigh.load(ordering: .relaxed)), ordering: .releasing)
+    unsafe storage.lock.unlock()
+  }
+
+  /// Forgets one of them.
+  static func removeDirect() {
+    unsafe storage.lock.lock()
+    defer { unsafe storage.lock.unlock() }
+    guard unsafe storage.directCount.wrappingSubtract(1, ordering: .relaxed).newValue == 0 else { return }
+    unsafe storage.directLow.store(.max, ordering: .relaxed)
+    unsafe storage.directHigh.store(0, ordering: .relaxed)
+  }
+
+  /// Tells whether bytes may lie in a region that binaries point into.
+  @inline(__always)
+  static func mayHold(_ address: UInt) -> Bool {
+    unsafe address < storage.directHigh.load(ordering: .acquiring)
+      && address >= storage.directLow.load(ordering: .relaxed)
+  }
+
+  /// Runs `body` on the slot of the region that holds an address, if there is one.
+  static func withSlot<R>(holding address: UInt, _ body: (Slot) -> R) -> R? {
+    guard let slot = unsafe lockSlot(holding: address) else { return nil }
+    // Only the lock says that the region is there; whoever names the address owns a share of it.
+    unsafe slot.pointee.unlock()
+    return unsafe body(slot)
+  }
+
   /// Installs the handler, once in the life of the process; it is never removed.
   static func installHandler() {
-    SpareMappings.keep()
-    if unsafe storage.installed.load(ordering: .acquiring) { return }
+    if unsafe storage.installed.load(ordering: .acquiring) { return SpareMappings.keep() }
     unsafe storage.lock.lock()
     defer { unsafe storage.lock.unlock() }
     if unsafe storage.installed.load(ordering: .relaxed) { return }
+    // Under the lock: who opens a file meanwhile waits until there are some. Without them faults cost whole regions.
+    SpareMappings.keep()
     // A file that may not grow any further (RLIMIT_FSIZE) is EFBIG, and not the end of the VM.
     sys_ignore_by_default(SIGXFSZ)
+    Replacement.prepare()
+    unsafe storage.process.store(sys_process(), ordering: .relaxed)
     // Before the handler can run, which reads it.
     _ = unsafe sigaction(SIGBUS, nil, &previousHandler)
     _ = unsafe sys_install_handler(SIGBUS) { unsafe FaultTable.handleBusError($0, $1, $2) }
     unsafe storage.installed.store(true, ordering: .releasing)
   }
 
-  /// The signal handler. Async-signal-safe: beside its own loads and stores it calls fstat, fstatfs, mmap, mprotect and, for signals that
-  /// are not ours, sigaction, raise and the previous handler; `make test` checks that in the machine code.
+  /// Tells whether this is a child of the process that installed the handler.
+  static var isForked: Bool { unsafe storage.process.load(ordering: .relaxed) != sys_process() }
+
+  /// The signal handler. Async-signal-safe: beside its own loads and stores it calls fstat, fstatfs, mmap, madvise,
+  /// mprotect, sched_yield, getpid and, for signals that are not ours, sigaction, raise and the previous handler; `make test`
+  /// checks that in the machine code.
   private static func handleBusError(
     _ signal: Int32, _ info: UnsafeMutablePointer<siginfo_t>?, _ context: UnsafeMutableRawPointer?
   ) {
@@ -110,6 +159,10 @@ enum FaultTable {
     let blocks = unsafe Atomic<UnsafeMutableRawPointer?>(nil)
     let free = unsafe Atomic<UnsafeMutableRawPointer?>(nil)
     let installed = Atomic<Bool>(false)
+    let process = Atomic<Int32>(0)
+    let directCount = Atomic<Int>(0)
+    let directLow = Atomic<UInt>(.max)
+    let directHigh = Atomic<UInt>(0)
   }
 
   // SAFETY: all of it is atomic.

@@ -26,8 +26,7 @@ enum SpareMappings {
       guard address > 0 else { return }
       start.store(address, ordering: .releasing)
     }
-    // Nobody but the one who fills changes a page whose bit is not set.
-    for index in 0..<count where held.load(ordering: .relaxed) & (1 << index) == 0 {
+    for index in 0..<count where (held.load(ordering: .acquiring) | leaving.load(ordering: .acquiring)) & (1 << index) == 0 {
       guard setRights(index, PROT_READ) else { return }
       _ = held.bitwiseOr(1 << index, ordering: .releasing)
     }
@@ -38,9 +37,16 @@ enum SpareMappings {
     var seen = held.load(ordering: .acquiring)
     while seen.nonzeroBitCount > kept {
       let index = seen.trailingZeroBitCount
-      let (done, now) = held.compareExchange(expected: seen, desired: seen & (seen &- 1), ordering: .acquiring)
-      if done { return setRights(index, PROT_NONE) }
-      seen = now
+      // First, so that who fills leaves the page alone until its rights are gone.
+      if leaving.bitwiseOr(1 << index, ordering: .acquiringAndReleasing).oldValue & (1 << index) == 0 {
+        let done = held.bitwiseAnd(~(1 << index), ordering: .acquiringAndReleasing).oldValue & (1 << index) != 0
+        let isGone = done && setRights(index, PROT_NONE)
+        _ = leaving.bitwiseAnd(~(1 << index), ordering: .releasing)
+        if isGone { return true }
+      } else {
+        sys_yield()
+      }
+      seen = held.load(ordering: .acquiring)
     }
     return false
   }
@@ -57,5 +63,7 @@ enum SpareMappings {
   private static let start = Atomic<Int>(0)
   /// A bit for each mapping that is there to be given up.
   private static let held = Atomic<Int>(0)
+  /// A bit for each that is being given up at this moment.
+  private static let leaving = Atomic<Int>(0)
   private static let isFilling = Atomic<Bool>(false)
 }

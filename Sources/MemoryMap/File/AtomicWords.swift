@@ -1,41 +1,34 @@
 import Synchronization
 
 extension File {
-  /// Runs `body` on the 64-bit word at `position`, in native byte order. Takes no lock. For a body that writes,
-  /// `written` tells from its result what the word is then.
+  /// Runs `body` on the word of `Word`'s size at `position`, in native byte order. Takes no lock.
   ///
   /// Throws `misaligned`, `outOfRange`, `readOnly` for what the caller got wrong; `closed`, `truncated` or a reason of
-  /// the system if it cannot be said that the operation has reached the file.
+  /// the system if the word cannot be reached. One that throws has changed nothing, except that it may have where the
+  /// handle was closed, or the file cut short, at that very moment.
   @inline(__always)
-  public func withWord<R>(
-    at position: Int, writing: Bool, _ body: (borrowing Atomic<Int>) -> R, written: (R) -> Int? = { _ in nil }
+  public func withWord<Word: AtomicRepresentable, R>(
+    _ type: Word.Type, at position: Int, writing: Bool, _ body: (borrowing Atomic<Word>) -> R
   ) throws(Failure) -> R {
-    let generation = self.generation.load(ordering: .acquiring)
-    if generation < 0 { throw .closed }
-    if writing && !traits.contains(.writable) { throw .readOnly }
-    if (position | slack) & 7 != 0 { throw .misaligned }
-    guard fits(position, 8, in: length.load(ordering: .acquiring)) else { throw .outOfRange }
-    let region = unsafe self.region
-    // SAFETY: the word lies within the length; a region begins on a page, so slack and position make it aligned. Who
-    // else uses the word, here or in another process, does so atomically too, or gets torn bytes as it chose.
-    let start = unsafe address(region, position)
-    let result = unsafe body(start.assumingMemoryBound(to: Atomic<Int>.self).pointee)
-    // Acquiring: the checks come after the operation.
-    atomicMemoryFence(ordering: .acquiring)
-    if unsafe region.pointee.mayHaveFaulted(below: start + 8) { try unsafe check(region, start, 8) }
-    if self.generation.load(ordering: .relaxed) != generation { throw isClosed ? .closed : .truncated }
-    if !fits(position, 8, in: length.load(ordering: .acquiring)) {
-      // The mapping became shorter meanwhile. What was written is not to come up again when it grows.
-      if let value = written(result) { unsafe takeBack(start, value) }
-      throw .outOfRange
+    let size = MemoryLayout<Word>.size
+    if (position | slack) & (size &- 1) != 0 {
+      if isClosed { throw .closed }
+      throw writing && !traits.contains(.writable) ? .readOnly : .misaligned
     }
+    let outcome = try unsafe access(writing ? .change : .load, at: position, count: size, .unlimited) { _, start, _ in
+      // SAFETY: the word lies within the mapping; a region begins on a page, so slack and position make it aligned. Who
+      // else uses the word, here or in another process, does so atomically too, or gets torn bytes as it chose.
+      (body(unsafe start.assumingMemoryBound(to: Atomic<Word>.self).pointee), touched: size)
+    }
+    guard case .done(let result) = outcome else { throw .outOfRange }
     return result
   }
 
-  @inline(never)
-  private func takeBack(_ start: UnsafeMutableRawPointer, _ value: Int) {
-    // SAFETY: as in withWord: no region is unmapped while the handle is used.
-    _ = unsafe start.assumingMemoryBound(to: Atomic<Int>.self).pointee
-      .compareExchange(expected: value, desired: 0, ordering: .sequentiallyConsistent)
+  /// The same for words of 64 bits.
+  @inline(__always)
+  public func withWord<R>(
+    at position: Int, writing: Bool, _ body: (borrowing Atomic<Int>) -> R
+  ) throws(Failure) -> R {
+    try withWord(Int.self, at: position, writing: writing, body)
   }
 }

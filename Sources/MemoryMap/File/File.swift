@@ -1,23 +1,37 @@
 import CSystem
 import Synchronization
 
-/// A memory-mapped file, as one handle of Erlang's holds it.
+/// A memory-mapped file, as one handle of Erlang's holds it. Any number of threads may use it at once.
 ///
-/// Any number of threads may use it at once. What they need stands in words that are published atomically:
+/// What a call needs stands in words that are published atomically:
 ///
 /// - `length`: the bytes of the handle. It grows after the file and the region have grown, and shrinks before the file
 ///   does; whoever has seen a length finds a region that is long enough.
 /// - `current`: the region that holds them. A region that was replaced by a longer one stays mapped until the handle
 ///   is collected, so an address that a call has taken from it stays good.
-/// - `generation`: moves when bytes that a call may be looking at are replaced: the handle is closed (then it stays
-///   negative), or faulted pages are mapped afresh. A call looks at it before and after.
-/// - `data`: held by a write in `lock` mode, so that reads can tell whether they overlapped one.
+/// - `losses`: which bytes were replaced under a call, by a version that it looks at before and after.
+/// - `data`: held by a write in `lock` mode, and by whoever cuts the file. A read takes a ticket instead, and the lock
+///   only when it has met somebody.
 ///
 /// `structure` is held by whoever changes one of the first three, or the length of the file. Where both locks are
 /// taken, `structure` comes first.
+///
+/// All accesses of mapped bytes are `access` (Access.swift). What may get in their way, what tells of it, and what then
+/// becomes of the access:
+///
+/// | event | what tells | read, write | borrow | word |
+/// | --- | --- | --- | --- | --- |
+/// | close | version < 0, before the pages go (`direct`: they stay) | `closed` | `closed` | `closed`; done or not |
+/// | cut by us | length; then the version and a loss, before the file is cut | again | again | raises; done or not |
+/// | cut by others, no room, a bad device | the region's marks, set before the page is replaced | reason | reason | reason; not done |
+/// | heal | the version and a loss, before the marks go | again | | raises if among the healed bytes |
+/// | growth | nothing: it replaces nothing | | | |
+/// | a writer in `lock` mode | `data`: the ticket | again, with the lock | not asked | not asked |
+///
+/// "Again" is bounded: with `data` held nobody writes or cuts, and heals come one for each fault.
 @safe public struct File: ~Copyable {
   // What every call reads.
-  let generation = Atomic<Int>(0)
+  let losses = Losses()
   let data = SequenceLock()
   let length: Atomic<Int>
   private let current: Atomic<UInt>
@@ -38,9 +52,12 @@ import Synchronization
   let window: Int?
   let maximumStep: Int
   let autoUnlink: AutoUnlink?
-  /// The directory that a new file was made in, allocated with malloc, and whether `sync` has brought its entry to disk.
-  let newIn: UnsafeMutablePointer<CChar>?
-  let isEntryOnDisk = Atomic<Bool>(false)
+  /// Whether `sync` has nothing to do for the directory entry: the file was there before, or its entry is on disk.
+  let isEntryOnDisk: Atomic<Bool>
+  /// Whether bytes were stored in a file whose time of change has not followed yet.
+  let isTimeStale = Atomic<Bool>(false)
+  /// The errno of a sync that failed; the handle then answers it to every later one.
+  let syncError = Atomic<Int32>(0)
 
   /// What a handle was opened with, and what follows from it.
   public struct Traits: OptionSet, Sendable {
@@ -61,6 +78,18 @@ import Synchronization
     /// Writing past the end makes the file longer.
     static let growable = Traits(rawValue: 128)
     static let fixedAddress = Traits(rawValue: 256)
+    /// Each write goes to the end of the file, as it is then.
+    static let append = Traits(rawValue: 512)
+    /// All that touches the mapping may wait long.
+    public static let dirty = Traits(rawValue: 1024)
+    /// A read that meets the end looks whether the file has become longer.
+    static let follow = Traits(rawValue: 2048)
+    /// What is stored behind the end comes up when the file grows: tmpfs.
+    static let keepsTail = Traits(rawValue: 4096)
+    /// mincore(2) tells the truth: only to those who own the file or may write it.
+    static let tellsResidence = Traits(rawValue: 8192)
+    /// An overlay: the file behind the mapping may be exchanged for another.
+    static let layered = Traits(rawValue: 16384)
   }
 
   /// Everything that opening finds out.
@@ -72,16 +101,13 @@ import Synchronization
     var slack: Int
     var window: Int?
     var maximumStep: Int
-    var newIn: UnsafeMutablePointer<CChar>?
+    var isNew: Bool
     var autoUnlink: AutoUnlink?
     var memory: RegionMemory
   }
 
-  /// Maps what was opened. On failure nothing of `opened` was taken over.
-  init(_ opened: Opened) throws(Failure) {
-    let region = try unsafe Self.map(
-      opened.mapping, for: opened.length + opened.slack, traits: opened.traits, maximumStep: opened.maximumStep,
-      descriptor: opened.descriptor, memory: opened.memory, previous: nil)
+  /// Takes over what was opened, and its region.
+  init(_ opened: Opened, _ region: UnsafeMutablePointer<Region>) {
     self.length = Atomic(opened.length)
     self.current = Atomic(UInt(bitPattern: region))
     self.traits = opened.traits
@@ -92,24 +118,23 @@ import Synchronization
     self.window = opened.window
     self.maximumStep = opened.maximumStep
     self.autoUnlink = opened.autoUnlink
-    unsafe self.newIn = opened.newIn
+    self.isEntryOnDisk = Atomic(!opened.isNew)
   }
 
   /// Lets go of everything, on a scheduler that may not be held up.
   deinit {
     let wasOpen = !isClosed
-    unsafe free(newIn)
     var next: UnsafeMutablePointer<Region>? = unsafe region
     while let region = unsafe next {
       unsafe next = region.pointee.previous
       // A binary may keep the region mapped for long after the descriptor's number means another file.
-      if wasOpen { unsafe region.pointee.forgetDescriptor() }
+      if wasOpen { unsafe region.pointee.forgetDescriptor(end: region.pointee.base + slack + size) }
       unsafe memory.release(region)
     }
     if wasOpen { Reaper.later(.file(descriptor.number, autoUnlink)) }
   }
 
-  var isClosed: Bool { generation.load(ordering: .acquiring) < 0 }
+  var isClosed: Bool { losses.isClosed }
 
   /// The region of the present length.
   // Acquiring: the region's own fields are read through it.
@@ -125,24 +150,28 @@ import Synchronization
     unsafe region.pointee.base + (slack &+ offset)
   }
 
-  /// Closes the file. In-flight calls fail, or have succeeded before this returns. With `mayBlock` false it throws
-  /// `wouldWait` unless it is sure to take only some microseconds.
-  public func close(mayBlock: Bool) throws(Failure) {
-    if !mayBlock && !closesQuickly { throw .wouldWait }
-    try structure.withLock(mayWait: mayBlock) { () throws(Failure) in
-      if isClosed { throw .closed }
-      // Sequentially consistent: no later step may be seen before the mark.
-      generation.store(-1, ordering: .sequentiallyConsistent)
-      var next: UnsafeMutablePointer<Region>? = unsafe region
-      while let region = unsafe next {
-        unsafe region.pointee.forgetDescriptor()
-        // A binary may point into the regions of a direct handle.
-        if !traits.contains(.direct) { unsafe region.pointee.vacate() }
-        unsafe next = region.pointee.previous
-      }
+  /// Closes the file. In-flight calls fail, or have succeeded before this returns. False if it would have to wait, and
+  /// `patience` is `none`: it is then sure to take only some microseconds.
+  public func close(_ patience: Patience) throws(Failure) -> Bool {
+    if patience == .none && !closesQuickly { return false }
+    if !structure.lock(patience) { return false }
+    defer { structure.unlock() }
+    if isClosed { throw .closed }
+    // A write into the region of a direct handle, which stays as it is, must not go on after this has returned.
+    let waits = traits.isSuperset(of: [.direct, .locked, .writable])
+    losses.close()
+    if waits { data.lock() }
+    var next: UnsafeMutablePointer<Region>? = unsafe region
+    while let region = unsafe next {
+      unsafe region.pointee.forgetDescriptor(end: region.pointee.base + slack + size)
+      // A binary may point into the regions of a direct handle.
+      if !traits.contains(.direct) { unsafe region.pointee.vacate() }
+      unsafe next = region.pointee.previous
     }
+    if waits { data.unlock() }
     autoUnlink?.run()
     descriptor.shut()
+    return true
   }
 
   /// Whether closing has nothing to write out, to delete or to unmap that could take long.
@@ -155,18 +184,23 @@ import Synchronization
 
   // MARK: Changing the region; all of it with `structure` held
 
-  /// Maps a region that can hold `length` bytes beside the present one; nil if that one can. The caller publishes it
-  /// once the file is as long, or releases it.
+  /// Sees to it that a region can hold `length` bytes: has the present one go on where it ends, or maps a longer one
+  /// beside it. Returns that one, which the caller publishes once the file is as long, or releases.
+  ///
+  /// A private mapping that can be written goes on, or throws: its changes are nowhere else.
   func longerRegion(_ length: Int, descriptor: Int32) throws(Failure) -> UnsafeMutablePointer<Region>? {
     let (needed, overflow) = length.addingReportingOverflow(slack)
     // No address space holds more, and no file system either but tmpfs.
     if overflow || needed > 1 << 47 { throw .system(EFBIG) }
     let old = unsafe region
-    if unsafe needed <= old.pointee.capacity { return nil }
+    let capacity = unsafe old.pointee.capacity
+    if needed <= capacity { return nil }
+    let sizes = try Self.sizes(mapping, for: needed, grows: true)
+    for index in 0..<3 where unsafe old.pointee.extend(to: sizes[index], descriptor: descriptor) { return nil }
+    if mapping.isCharged { throw .noMemory }
     // One at an address of the caller's choice stays there, and shows the same pages; the longer one lies elsewhere.
     return try unsafe Self.map(
-      mapping.anywhere, for: needed, traits: traits, maximumStep: maximumStep, descriptor: descriptor, memory: memory,
-      previous: old)
+      mapping.anywhere, sizes, traits, descriptor, memory, previous: old)
   }
 
   // Releasing: who sees the new region sees all of it.
@@ -174,48 +208,59 @@ import Synchronization
     current.store(UInt(bitPattern: region), ordering: .releasing)
   }
 
-  /// Maps what has faulted in any region of the handle afresh.
-  func heal(descriptor: Int32) throws(Failure) {
+  // Releasing: who sees the length sees the region that holds it.
+  func publish(length: Int) { self.length.store(length, ordering: .releasing) }
+
+  /// Maps what has faulted in any region of the handle afresh, or all of it.
+  func heal(descriptor: Int32, all: Bool = false) throws(Failure) {
     var next: UnsafeMutablePointer<Region>? = unsafe region
     while let region = unsafe next {
-      try unsafe region.pointee.heal(descriptor: descriptor) { moveGeneration() }
+      try unsafe region.pointee.heal(descriptor: descriptor, all: all) { losses.add($0, $1) }
       unsafe next = region.pointee.previous
     }
   }
 
-  /// Tells calls in progress that bytes which they may have looked at were replaced.
-  func moveGeneration() { _ = generation.wrappingAdd(1, ordering: .sequentiallyConsistent) }
+  /// How long a region for `needed` bytes is to be, the best size first. Where it may have to grow, for as many again:
+  /// addresses past the end of the file cost nothing, a file that grows into them needs no new mapping, and all the
+  /// regions that a handle has had are no longer together than its last one.
+  private static func sizes(
+    _ mapping: Mapping, for needed: Int, grows: Bool
+  ) throws(Failure) -> InlineArray<3, Int> {
+    let page = mapping.page
+    guard let exact = page.roundUp(max(needed, 1)) else { throw .noMemory }
+    let sizes: InlineArray<3, Int> = [exact, exact, exact]
+    // One that has to go on where it is gets more.
+    let (double, overflow) = exact.addingReportingOverflow(max(exact, mapping.isCharged ? addressRoom : 1 << 20))
+    // Huge pages are taken when they are mapped.
+    guard grows && !overflow && page.bytes <= PageSize.system.bytes, let roomy = page.roundUp(double), let some = page.roundUp(exact + exact / 8) else {
+      return sizes
+    }
+    return [roomy, some, exact]
+  }
 
-  /// Maps a region for `length` bytes and, where it may have to grow, for some more: addresses past the end of the
-  /// file cost nothing, and a file that grows into them needs no new mapping.
+  /// How many addresses a mapping may keep for itself: of those that the process may have, a small part.
+  private static var addressRoom: Int {
+    var limit = rlimit()
+    guard unsafe getrlimit(sys_limit_addresses, &limit) == 0 else { return 1 << 20 }
+    return Int(min(limit.rlim_cur / 64, 1 << 30))
+  }
+
+  /// Maps the first region of a handle.
+  static func map(
+    _ mapping: Mapping, _ length: Int, grows: Bool, _ traits: Traits, _ descriptor: Int32, _ memory: RegionMemory
+  ) throws(Failure) -> UnsafeMutablePointer<Region> {
+    let sizes = try sizes(mapping, for: length, grows: grows && !traits.contains(.fixedAddress))
+    return try unsafe map(mapping, sizes, traits, descriptor, memory, previous: nil)
+  }
+
+  /// Maps a region of the first of these sizes that the system has room for.
   private static func map(
-    _ mapping: Mapping, for length: Int, traits: Traits, maximumStep: Int, descriptor: Int32, memory: RegionMemory,
+    _ mapping: Mapping, _ sizes: InlineArray<3, Int>, _ traits: Traits, _ descriptor: Int32, _ memory: RegionMemory,
     previous: UnsafeMutablePointer<Region>?
   ) throws(Failure) -> UnsafeMutablePointer<Region> {
-    guard let exact = mapping.page.roundUp(max(length, 1)) else { throw .system(ENOMEM) }
-    let follows = unsafe (traits.contains(.growable) && !traits.contains(.fixedAddress)) || previous != nil
-    let step = growthStep(from: exact, maximumStep: maximumStep)
-    let (wanted, overflow) = exact.addingReportingOverflow(step)
-    if follows && !overflow, let roomy = mapping.page.roundUp(wanted),
-      let region = try? unsafe place(mapping, roomy, descriptor, memory, previous)
-    {
-      return unsafe region
-    }
-    return try unsafe place(mapping, exact, descriptor, memory, previous)
-  }
-
-  /// How far growth goes beyond `length` at a time: as much again, up to the step that the user set, but never less
-  /// than a sixteenth, so that the number of regions stays a matter of logarithms.
-  static func growthStep(from length: Int, maximumStep: Int) -> Int {
-    max(min(max(length, 1 << 20), maximumStep), length / 16)
-  }
-
-  private static func place(
-    _ mapping: Mapping, _ capacity: Int, _ descriptor: Int32, _ memory: RegionMemory,
-    _ previous: UnsafeMutablePointer<Region>?
-  ) throws(Failure) -> UnsafeMutablePointer<Region> {
-    let region = try unsafe Region(mapping, capacity: capacity, descriptor: descriptor, previous: previous)
-    guard let place = unsafe memory.allocate() else { throw .system(ENOMEM) }
+    let region = try unsafe Region.map(
+      mapping, sizes, descriptor: descriptor, previous: previous, isDirect: traits.contains(.direct))
+    guard let place = unsafe memory.allocate() else { throw .noMemory }
     unsafe place.initialize(to: region)
     return unsafe place
   }

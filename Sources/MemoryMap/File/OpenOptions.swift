@@ -33,20 +33,25 @@ public struct OpenOptions {
     static let huge2MB = Flags(rawValue: 1 << 17)
     static let huge1GB = Flags(rawValue: 1 << 18)
     static let nonBlock = Flags(rawValue: 1 << 19)
+    static let append = Flags(rawValue: 1 << 20)
+    static let exclusive = Flags(rawValue: 1 << 21)
+    static let dirty = Flags(rawValue: 1 << 22)
+    static let follow = Flags(rawValue: 1 << 23)
+    static let unlinkAtOnce = Flags(rawValue: 1 << 24)
   }
 
   let flags: Flags
   /// Where the mapping must begin; 0 leaves it to the system.
   let address: Int
-  /// Permissions of a file that is created.
-  let mode: UInt32
+  /// Permissions of a file that is created; nil if the caller has not given any.
+  let mode: UInt32?
   /// Bytes that a new file, or the mapping of an existing one, is to have; 0 if not given.
   let size: Int
   /// The step in bytes past which growth stops doubling.
   let maximumStep: Int
 
   /// Takes decoded options; none of the numbers may be negative.
-  public init(flags: Flags, address: Int, mode: UInt32, size: Int, maximumStep: Int) {
+  public init(flags: Flags, address: Int, mode: UInt32?, size: Int, maximumStep: Int) {
     self.flags = flags
     self.address = address
     self.mode = mode
@@ -56,6 +61,7 @@ public struct OpenOptions {
 
   var isWritable: Bool { flags.contains(.write) }
   var isAnonymous: Bool { flags.contains(.anonymous) }
+  var populates: Bool { flags.contains(.populate) && !flags.contains(.nonBlock) }
   var isShared: Bool { flags.contains(.shared) || flags.contains(.sharedValidate) }
 
   var protection: Int32 { isWritable ? PROT_READ | PROT_WRITE : PROT_READ }
@@ -77,8 +83,9 @@ public struct OpenOptions {
       // "Mappings of type shared silently ignore this flag."
       if flags.contains(.sync) { result |= sys_map_sync }
     }
+    // `populate` is done afterwards, in slices.
     let others: [(Flags, Int32)] = [
-      (.anonymous, sys_map_anonymous), (.populate, sys_map_populate), (.noReserve, sys_map_noreserve),
+      (.anonymous, sys_map_anonymous), (.noReserve, sys_map_noreserve),
       (.nonBlock, sys_map_nonblock), (.uninitialized, sys_map_uninitialized), (.hugeTLB, sys_map_hugetlb),
       (.huge2MB, sys_map_hugetlb | sys_map_huge_2mb), (.huge1GB, sys_map_hugetlb | sys_map_huge_1gb),
     ]

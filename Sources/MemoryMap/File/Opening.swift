@@ -1,7 +1,11 @@
 import CSystem
 
 extension File {
-  /// Opens and maps a file, as open(2) and mmap(2). Never waits for another process; may block on a disk.
+  /// Opens and maps a file, as open(2) and mmap(2). Never waits for another process, but for one that gives up a lease;
+  /// may block on a disk.
+  ///
+  /// Nothing is done that would have to be undone: what is wrong with the request is found out first, then the file is
+  /// mapped, past its end if need be, then made longer. A new file gets its name when it has its length.
   ///
   /// - Parameters:
   ///   - path: a C string; taken as it is.
@@ -13,73 +17,303 @@ extension File {
     // The first page cannot be mapped, and 0 stands for no address.
     if options.address != 0 && options.pageSize.roundDown(options.address) == 0 { throw .invalid }
     FaultTable.installHandler()
-    if options.isAnonymous { return try openAnonymous(offset: offset, length: length, options, memory) }
-    var (descriptor, isNew) = try unsafe openDescriptor(path, options)
+    let request = Request(offset: offset, length: length, options: options, memory: memory)
+    // The address may be that of a handle that was dropped just now.
+    if options.address != 0 { Reaper.catchUp() }
     do throws(Failure) {
-      return try unsafe map(&descriptor, isNew, path, offset: offset, length: length, options, memory)
+      return try unsafe open(path, request)
     } catch {
-      if isNew { unsafe removeNew(path, descriptor) }
-      _ = CSystem.close(descriptor)
-      throw error
+      // And so may mappings and descriptors, if there are no more of them.
+      guard error == .noMemory || error == .system(EMFILE) || error == .system(ENFILE) else { throw error }
+      Reaper.catchUp()
+      return try unsafe open(path, request)
     }
   }
 
-  private static func openAnonymous(
-    offset: Int, length: Int, _ options: OpenOptions, _ memory: RegionMemory
-  ) throws(Failure) -> File {
-    let length = length > 0 ? length : options.size
-    guard offset == 0, length > 0 else { throw .invalid }
-    return unsafe try File(
+  private static func open(_ path: UnsafePointer<CChar>, _ request: Request) throws(Failure) -> File {
+    let file = try unsafe request.options.isAnonymous ? openAnonymous(request) : openNamed(path, request)
+    if request.options.populates { file.populate() }
+    return file
+  }
+
+  /// What the caller asks for.
+  private struct Request {
+    let offset, length: Int
+    let options: OpenOptions
+    let memory: RegionMemory
+  }
+
+  private static func openAnonymous(_ request: Request) throws(Failure) -> File {
+    let options = request.options
+    let length = request.length > 0 ? request.length : options.size
+    guard request.offset == 0, length > 0 else { throw .invalid }
+    let mapping = Mapping(options, fileOffset: 0, page: options.pageSize, deviceBytes: nil)
+    let traits = traits(options).union([.anonymous, .tellsResidence])
+    let region = try unsafe map(mapping, length, grows: false, traits, -1, request.memory)
+    return unsafe File(
       Opened(
-        traits: traits(options, growable: false).union(.anonymous), descriptor: -1,
-        mapping: Mapping(options, fileOffset: 0, page: options.pageSize), length: length, slack: 0, window: length,
-        maximumStep: options.maximumStep, newIn: nil, autoUnlink: nil, memory: memory))
+        traits: traits, descriptor: -1, mapping: mapping, length: length, slack: 0, window: length,
+        maximumStep: options.maximumStep, isNew: false, autoUnlink: nil, memory: request.memory), region)
+  }
+
+  private static func openNamed(_ path: UnsafePointer<CChar>, _ request: Request) throws(Failure) -> File {
+    let creates = request.options.flags.contains(.create) && request.options.isWritable
+    var made: stat? = nil
+    var canBeUnnamed = true
+    while true {
+      do throws(Failure) {
+        let descriptor = try unsafe openExisting(path, request.options)
+        if creates && request.options.flags.contains(.exclusive) && !isSame(descriptor, made) {
+          _ = CSystem.close(descriptor)
+          throw .system(EEXIST)
+        }
+        return try unsafe open(descriptor, path, request, isNew: isSame(descriptor, made))
+      } catch .system(ENOENT) where creates {
+        // Without `write` a new file could get no size.
+      }
+      if unsafe canBeUnnamed && !isDangling(path) {
+        do throws(Failure) {
+          made = try unsafe makeUnnamed(path, request)
+        } catch .system(EEXIST) where !request.options.flags.contains(.exclusive) {
+          // Somebody else has made it meanwhile: open theirs.
+        }
+        // Not all file systems have files without a name.
+        if made == nil { canBeUnnamed = false }
+        continue
+      }
+      let flags = O_CREAT | (unsafe isDangling(path) && !request.options.flags.contains(.exclusive) ? 0 : O_EXCL)
+      let descriptor = unsafe sys_open(path, openFlags | O_RDWR | flags, 0o600)
+      if descriptor >= 0 {
+        do throws(Failure) {
+          try setMode(descriptor, request.options)
+          return try unsafe open(descriptor, path, request, isNew: true)
+        } catch {
+          // Here it is already closed.
+          unsafe removeEmpty(path)
+          throw error
+        }
+      }
+      if sys_errno() != EEXIST || request.options.flags.contains(.exclusive) { throw .lastError }
+    }
   }
 
   /// Flags of open(2) for all files. O_NONBLOCK: a FIFO or a device answers at once.
   private static var openFlags: Int32 { O_CLOEXEC | O_NOCTTY | O_NONBLOCK }
 
-  /// Opens the descriptor and tells whether this made the file.
-  private static func openDescriptor(
+  /// Opens a file that is there. Looks at its kind before: opening a FIFO or a device may do something to others.
+  private static func openExisting(
     _ path: UnsafePointer<CChar>, _ options: OpenOptions
-  ) throws(Failure) -> (Int32, isNew: Bool) {
-    let flags = options.flags
-    let mustWrite = options.isWritable && (options.isShared || flags.contains(.truncate))
+  ) throws(Failure) -> Int32 {
+    var status = stat()
+    if unsafe sys_stat(path, &status) == 0 { try checkKind(status) }
+    let mustWrite = options.isWritable && (options.isShared || options.flags.contains(.truncate))
+    var flags = openFlags | (mustWrite ? O_RDWR : O_RDONLY) | (options.flags.contains(.append) ? O_APPEND : 0)
     while true {
-      var descriptor = unsafe sys_open(path, openFlags | (mustWrite ? O_RDWR : O_RDONLY), 0)
-      if descriptor >= 0 { return (descriptor, false) }
-      let error = sys_errno()
-      if error == EINTR { continue }
-      // Without `write` a new file could get no size.
-      guard error == ENOENT, flags.contains(.create), options.isWritable else { throw .system(error) }
-      descriptor = unsafe sys_open(path, openFlags | O_RDWR | O_CREAT | O_EXCL, 0o600)
-      if unsafe descriptor < 0 && sys_errno() == EEXIST && isDangling(path) {
-        // A link to a file that does not exist: as open(2) without O_EXCL, make that file.
-        descriptor = unsafe sys_open(path, openFlags | O_RDWR | O_CREAT, 0o600)
+      let descriptor = unsafe sys_open(path, flags, 0)
+      if descriptor >= 0 { return descriptor }
+      // Somebody has a lease on it, and is giving it up: a plain open waits for that.
+      if sys_errno() == EAGAIN && sys_is_regular(status.st_mode) && flags & O_NONBLOCK != 0 {
+        flags &= ~O_NONBLOCK
+      } else if sys_errno() != EINTR {
+        throw .lastError
       }
-      if descriptor >= 0 {
-        // fchmod: the mode is the one given, whatever the umask.
-        if fchmod(descriptor, mode_t(options.mode)) == 0 { return (descriptor, true) }
-        let failure = Failure.lastError
-        unsafe removeNew(path, descriptor)
-        _ = CSystem.close(descriptor)
-        throw failure
-      }
-      // Somebody else made it meanwhile: open theirs.
-      if sys_errno() != EEXIST { throw .lastError }
     }
+  }
+
+  private static func checkKind(_ status: stat) throws(Failure) {
+    if sys_is_directory(status.st_mode) { throw .system(EISDIR) }
+    if sys_is_fifo(status.st_mode) { throw .system(ENODEV) }
+    // As open(2) has it.
+    if sys_is_socket(status.st_mode) { throw .system(ENXIO) }
+  }
+
+  private static func isSame(_ descriptor: Int32, _ other: stat?) -> Bool {
+    var status = stat()
+    guard let other, unsafe sys_fstat(descriptor, &status) == 0 else { return false }
+    return status.st_dev == other.st_dev && status.st_ino == other.st_ino
   }
 
   private static func isDangling(_ path: UnsafePointer<CChar>) -> Bool {
     var status = stat()
-    return unsafe access(path, F_OK) != 0 && sys_errno() == ENOENT && sys_lstat(path, &status) == 0
+    return unsafe CSystem.access(path, F_OK) != 0 && sys_errno() == ENOENT && sys_lstat(path, &status) == 0
   }
 
-  /// Removes a file that was not there before, but neither a link to it that was, nor what else has come in its place.
-  private static func removeNew(_ path: UnsafePointer<CChar>, _ descriptor: Int32) {
+  /// Makes a file of the length asked for and gives it the name, if nothing else has that yet. Returns nil if the file
+  /// system cannot do that. Where the mapping is refused there is nothing left.
+  private static func makeUnnamed(_ path: UnsafePointer<CChar>, _ request: Request) throws(Failure) -> stat? {
+    guard unsafe path.pointee != 0 else { throw .system(ENOENT) }
+    guard let copy = unsafe strdup(path) else { throw .noMemory }
+    defer { unsafe free(copy) }
+    let slash = unsafe strrchr(copy, 0x2F)
+    // "/name" is in "/", and "name" in ".".
+    unsafe (slash.map { unsafe $0 + ($0 == copy ? 1 : 0) } ?? copy + 1).pointee = 0
+    if unsafe slash == nil { unsafe copy.pointee = 0x2E }
+    let descriptor = unsafe sys_open_unnamed(copy, openFlags | O_RDWR, 0o600)
+    if descriptor < 0 {
+      let error = sys_errno()
+      if error == EOPNOTSUPP || error == EISDIR || error == EINVAL || error == ENOENT { return nil }
+      throw .system(error)
+    }
+    defer { _ = CSystem.close(descriptor) }
+    try setMode(descriptor, request.options)
+    let plan = try Plan(descriptor, request)
+    unsafe request.memory.release(try map(plan, request, descriptor))
+    if plan.fileSize > 0 { try extend(descriptor, plan.fileSize) }
     var status = stat()
-    guard unsafe sys_fstat(descriptor, &status) == 0, let file = unsafe realpath(path, nil) else { return }
-    unsafe AutoUnlink(path: file, device: UInt(status.st_dev), inode: UInt(status.st_ino)).run()
+    if unsafe sys_fstat(descriptor, &status) != 0 { throw .lastError }
+    if unsafe sys_link(descriptor, path) == 0 { return status }
+    // Without /proc there is no way to name it.
+    if sys_errno() == ENOENT { return nil }
+    throw .lastError
+  }
+
+  /// The mode is the one given, whatever the umask. A file system that has no modes is no failure, unless one was given.
+  private static func setMode(_ descriptor: Int32, _ options: OpenOptions) throws(Failure) {
+    if let mode = options.mode, fchmod(descriptor, mode_t(mode)) != 0 { throw .lastError }
+  }
+
+  /// Removes a file that this has just made, where it could not be made without a name, unless somebody has begun to use
+  /// it: then it has a length.
+  private static func removeEmpty(_ path: UnsafePointer<CChar>) {
+    var status = stat()
+    if unsafe sys_lstat(path, &status) == 0 && status.st_size == 0 && sys_is_regular(status.st_mode) {
+      _ = unsafe unlink(path)
+    }
+  }
+
+  /// What is to be done with a file that is open, worked out before anything is done. Throws what is wrong with the
+  /// request.
+  private struct Plan {
+    /// Bytes of the handle.
+    var length: Int
+    /// How long the file has to be for it.
+    var fileSize: Int
+    /// How long it is.
+    let sizeBefore: Int
+    /// Whether the handle ends where the file does.
+    var reachesEnd: Bool
+    let isRegular: Bool
+    let isToBeCut: Bool
+    let mapping: Mapping
+    let slack: Int
+    let traits: Traits
+    let status: stat
+
+    var sizeAfterCut: Int { isToBeCut ? 0 : sizeBefore }
+    var isToGrow: Bool { fileSize > sizeAfterCut }
+
+    init(_ descriptor: Int32, _ request: Request) throws(Failure) {
+      let (options, offset) = (request.options, request.offset)
+      var status = stat()
+      if unsafe sys_fstat(descriptor, &status) != 0 { throw .lastError }
+      self.status = status
+      try File.checkKind(status)
+      isRegular = sys_is_regular(status.st_mode)
+      let isBlockDevice = sys_is_block_device(status.st_mode)
+      // The status of a device does not say how long it is; some have no end.
+      let device = isBlockDevice ? Int(lseek(descriptor, 0, SEEK_END)) : isRegular ? nil : 1 << 62
+      sizeBefore = isBlockDevice ? max(device ?? 0, 0) : Int(status.st_size)
+      isToBeCut = options.flags.contains(.truncate) && isRegular && sizeBefore > 0
+      if isToBeCut && !options.isWritable { throw .invalid }
+      let fileSystem = sys_file_system(descriptor)
+      let isHuge = fileSystem.kind == sys_hugetlbfs
+      let page = isHuge ? PageSize(bytes: fileSystem.block) : options.pageSize
+      mapping = Mapping(options, fileOffset: page.roundDown(offset), page: page, deviceBytes: device)
+      slack = offset - mapping.fileOffset
+
+      let available = isToBeCut ? 0 : sizeBefore
+      (length, fileSize, reachesEnd) = (0, available, false)
+      var wanted = request.length
+      if wanted == 0 && options.size > 0 {
+        wanted = options.size - offset
+        if wanted <= 0 { throw .invalid }
+      }
+      if wanted > 0 {
+        let (end, overflow) = offset.addingReportingOverflow(wanted)
+        if (isRegular || isBlockDevice) && (overflow || available < end) {
+          guard isRegular, available == 0 || options.flags.contains(.fit) else { throw .tooShort }
+          guard options.isWritable else { throw available == 0 ? .invalid : .tooShort }
+          fileSize = max(end, options.size)
+        }
+        if overflow { throw .system(EFBIG) }
+        length = wanted
+        reachesEnd = isRegular && end == fileSize
+      } else {
+        if offset > available { throw .tooShort }
+        if !isRegular && !isBlockDevice { throw .invalid }
+        length = available - offset
+        reachesEnd = isRegular
+      }
+
+      var traits = File.traits(options)
+      let canGrow = options.isWritable && options.isShared && !options.flags.contains(.fixedSize)
+      if reachesEnd && canGrow { traits.insert(.growable) }
+      if fileSystem.kind == sys_tmpfs || fileSystem.kind == sys_ramfs || isHuge { traits.insert(.keepsTail) }
+      let isReadOnly = !(options.isWritable && (options.isShared || options.flags.contains(.truncate)))
+      if fileSystem.kind == sys_overlay && isReadOnly { traits.insert(.layered) }
+      if !isReadOnly || status.st_uid == geteuid() || sys_may_write(descriptor) { traits.insert(.tellsResidence) }
+      self.traits = traits
+      // Appending is to the end of a file that can grow.
+      if options.flags.contains(.append) && !traits.contains(.growable) { throw .invalid }
+    }
+  }
+
+  private static func map(
+    _ plan: Plan, _ request: Request, _ descriptor: Int32
+  ) throws(Failure) -> UnsafeMutablePointer<Region> {
+    try unsafe map(
+      plan.mapping, plan.length + plan.slack, grows: plan.reachesEnd && !plan.traits.contains(.fixedSize), plan.traits,
+      descriptor, request.memory)
+  }
+
+  /// Maps a file that is open, and takes the descriptor over, or closes it on failure.
+  private static func open(
+    _ descriptor: Int32, _ path: UnsafePointer<CChar>, _ request: Request, isNew: Bool
+  ) throws(Failure) -> File {
+    var descriptor = descriptor
+    do throws(Failure) {
+      let options = request.options
+      let plan = try Plan(descriptor, request)
+      if plan.isToBeCut || plan.isToGrow {
+        let mayWrite = isNew || options.isShared || options.flags.contains(.truncate)
+        if !mayWrite { descriptor = try unsafe reopenWritable(descriptor, path) }
+      }
+      let unlinks = options.flags.isDisjoint(with: [.autoUnlink, .unlinkAtOnce])
+      // A device stays, whoever opens it.
+      let autoUnlink = try unsafe unlinks || !plan.isRegular ? nil : AutoUnlink(path, plan.status)
+      do throws(Failure) {
+        let region = try unsafe map(plan, request, descriptor)
+        do throws(Failure) {
+          try setSize(descriptor, plan)
+        } catch {
+          unsafe request.memory.release(region)
+          throw error
+        }
+        let isKept = options.flags.contains(.autoUnlink)
+        if !isKept { autoUnlink?.run() }
+        return unsafe File(
+          Opened(
+            traits: plan.traits, descriptor: descriptor, mapping: plan.mapping, length: plan.length, slack: plan.slack,
+            window: plan.reachesEnd ? nil : plan.length, maximumStep: options.maximumStep, isNew: isNew,
+            autoUnlink: isKept ? autoUnlink : nil, memory: request.memory), region)
+      } catch {
+        autoUnlink?.forget()
+        throw error
+      }
+    } catch {
+      _ = CSystem.close(descriptor)
+      throw error
+    }
+  }
+
+  /// Gives the file the length that it is to have, and drops what is in it, if that is wanted.
+  private static func setSize(_ descriptor: Int32, _ plan: Plan) throws(Failure) {
+    if plan.isToBeCut {
+      // What comes before: whether the file system takes the length.
+      if plan.fileSize > plan.sizeBefore { try extend(descriptor, plan.fileSize) }
+      try resize(descriptor, 0)
+    }
+    if plan.isToGrow { try extend(descriptor, plan.fileSize) }
   }
 
   /// Opens the file of a descriptor that can only be read for writing, too, and closes that one.
@@ -88,10 +322,8 @@ extension File {
   ) throws(Failure) -> Int32 {
     let other = unsafe sys_open(path, openFlags | O_RDWR, 0)
     if other < 0 { throw .lastError }
-    var (ours, theirs) = (stat(), stat())
-    guard unsafe sys_fstat(descriptor, &ours) == 0, unsafe sys_fstat(other, &theirs) == 0,
-      ours.st_dev == theirs.st_dev, ours.st_ino == theirs.st_ino
-    else {
+    var status = stat()
+    guard unsafe sys_fstat(descriptor, &status) == 0, isSame(other, status) else {
       // Somebody has put another file in its place.
       _ = CSystem.close(other)
       throw .system(EAGAIN)
@@ -100,156 +332,23 @@ extension File {
     return other
   }
 
-  /// What is to be mapped of a file.
-  private struct Extent {
-    /// Bytes of the handle.
-    var length: Int
-    /// How long the file has to be for it.
-    var fileSize: Int
-    /// Whether the handle ends where the file does.
-    var reachesEnd: Bool
-  }
-
-  /// Works out what is to be mapped of a file of `fileSize` bytes. Throws what is wrong with the request.
-  private static func extent(
-    offset: Int, length: Int, fileSize: Int, isRegular: Bool, _ options: OpenOptions
-  ) throws(Failure) -> Extent {
-    var wanted = length
-    if length == 0 && options.size > 0 {
-      wanted = options.size - offset
-      if wanted <= 0 { throw .invalid }
-    }
-    var result = Extent(length: wanted, fileSize: fileSize, reachesEnd: false)
-    if wanted > 0 {
-      let (end, overflow) = offset.addingReportingOverflow(wanted)
-      if isRegular && (overflow || fileSize < end) {
-        guard fileSize == 0 || options.flags.contains(.fit) else { throw .tooShort }
-        guard options.isWritable else { throw fileSize == 0 ? .invalid : .tooShort }
-        result.fileSize = max(end, options.size)
-      }
-      if overflow { throw .system(EFBIG) }
-      result.reachesEnd = isRegular && end == result.fileSize
-    } else {
-      if offset > fileSize && fileSize > 0 { throw .tooShort }
-      result.length = fileSize - offset
-      result.reachesEnd = isRegular && offset <= fileSize
-    }
-    let canGrow = result.reachesEnd && canGrow(options)
-    if result.length < 0 || (result.length == 0 && !canGrow) { throw .invalid }
-    return result
-  }
-
-  private static func canGrow(_ options: OpenOptions) -> Bool {
-    options.isWritable && options.isShared && !options.flags.contains(.fixedSize)
-  }
-
-  private static func map(
-    _ descriptor: inout Int32, _ isNew: Bool, _ path: UnsafePointer<CChar>, offset: Int, length: Int,
-    _ options: OpenOptions, _ memory: RegionMemory
-  ) throws(Failure) -> File {
-    var status = stat()
-    if unsafe sys_fstat(descriptor, &status) != 0 { throw .lastError }
-    if sys_is_directory(status.st_mode) { throw .system(EISDIR) }
-    if sys_is_waiting_kind(status.st_mode) { throw .system(ENODEV) }
-    let isRegular = sys_is_regular(status.st_mode)
-    let sizeBefore = Int(status.st_size)
-    let isToBeCut = options.flags.contains(.truncate) && isRegular && sizeBefore > 0
-    if isToBeCut && !options.isWritable { throw .invalid }
-    // All that can be known to be wrong comes before the file is touched.
-    let extent = try extent(
-      offset: offset, length: length, fileSize: isToBeCut ? 0 : sizeBefore, isRegular: isRegular, options)
-    let hugePage = sys_huge_page_size(descriptor)
-    let page = hugePage > 0 ? PageSize(bytes: hugePage) : options.pageSize
-    let isToGrow = extent.fileSize > (isToBeCut ? 0 : sizeBefore)
-    if isToBeCut || isToGrow {
-      try probe(descriptor, Mapping(options, fileOffset: 0, page: page))
-      let mayWrite = isNew || options.isShared || options.flags.contains(.truncate)
-      if !mayWrite { descriptor = try unsafe reopenWritable(descriptor, path) }
-    }
-    if isToBeCut {
-      // What also comes before: whether the file system takes the length.
-      if extent.fileSize > sizeBefore { try extend(descriptor, extent.fileSize) }
-      try resize(descriptor, 0)
-    }
-    if isToGrow { try extend(descriptor, extent.fileSize) }
-    let growable = extent.reachesEnd && canGrow(options)
-
-    let mapping = Mapping(options, fileOffset: page.roundDown(offset), page: page)
-    var autoUnlink: AutoUnlink? = nil
-    // A device stays, whoever opens it.
-    if options.flags.contains(.autoUnlink) && isRegular {
-      guard let absolute = unsafe absolutePath(path) else { throw .lastError }
-      unsafe autoUnlink = AutoUnlink(path: absolute, device: UInt(status.st_dev), inode: UInt(status.st_ino))
-    }
-    let newIn = unsafe isNew ? directory(of: path) : nil
-    do throws(Failure) {
-      return unsafe try File(
-        Opened(
-          traits: traits(options, growable: growable), descriptor: descriptor, mapping: mapping, length: extent.length,
-          slack: offset - mapping.fileOffset, window: extent.reachesEnd ? nil : extent.length,
-          maximumStep: options.maximumStep,
-          newIn: newIn, autoUnlink: autoUnlink, memory: memory))
-    } catch {
-      unsafe free(newIn)
-      unsafe free(autoUnlink?.path)
-      // Unless somebody else has changed it meanwhile.
-      if unsafe isToGrow && sys_fstat(descriptor, &status) == 0 && Int(status.st_size) == extent.fileSize {
-        try? resize(descriptor, isToBeCut ? 0 : sizeBefore)
-      }
-      throw error
-    }
-  }
-
-  /// Tells whether the system takes the flags and the address at all, before a file is changed for it.
-  private static func probe(_ descriptor: Int32, _ mapping: Mapping) throws(Failure) {
-    let bytes = mapping.page.bytes
-    let flags = mapping.flags & ~sys_map_populate
-    let address = sys_mmap(mapping.address, bytes, mapping.protection, flags, descriptor, 0)
-    if address <= 0 { throw .system(Int32(truncatingIfNeeded: -address)) }
-    _ = unsafe munmap(UnsafeMutableRawPointer(bitPattern: address), bytes)
-  }
-
-  /// The directory of a path, as an absolute path: the working directory may be another one by the time of a `sync`.
-  private static func directory(of path: UnsafePointer<CChar>) -> UnsafeMutablePointer<CChar>? {
-    guard let copy = unsafe strdup(path) else { return nil }
-    defer { unsafe free(copy) }
-    if let slash = unsafe strrchr(copy, 0x2F) {
-      unsafe (slash + (slash == copy ? 1 : 0)).pointee = 0
-      return unsafe realpath(copy, nil)
-    }
-    return unsafe realpath(".", nil)
-  }
-
-  /// A path that means the same wherever the working directory moves, without following a link at its end.
-  private static func absolutePath(_ path: UnsafePointer<CChar>) -> UnsafeMutablePointer<CChar>? {
-    guard let directory = unsafe directory(of: path) else { return nil }
-    defer { unsafe free(directory) }
-    let slash = unsafe strrchr(path, 0x2F)
-    let name = unsafe slash.map { unsafe UnsafePointer($0) + 1 } ?? path
-    let (before, count) = unsafe (strlen(directory), strlen(name) + 1)
-    guard let joined = unsafe malloc(before + 1 + count)?.assumingMemoryBound(to: CChar.self) else { return nil }
-    unsafe memcpy(joined, directory, before)
-    unsafe (joined + before).pointee = 0x2F
-    unsafe memcpy(joined + before + 1, name, count)
-    return unsafe joined
-  }
-
-  private static func traits(_ options: OpenOptions, growable: Bool) -> Traits {
+  private static func traits(_ options: OpenOptions) -> Traits {
     var result: Traits = []
     if options.isWritable { result.insert(.writable) }
     if options.isShared { result.insert(.shared) }
-    if options.flags.contains(.direct) { result.insert(.direct) }
-    if !options.flags.contains(.noLock) { result.insert(.locked) }
-    if options.flags.contains(.fixedSize) { result.insert(.fixedSize) }
-    if options.flags.contains(.debug) { result.insert(.debug) }
     if options.address != 0 { result.insert(.fixedAddress) }
-    if growable { result.insert(.growable) }
+    if !options.flags.contains(.noLock) { result.insert(.locked) }
+    let same: [(OpenOptions.Flags, Traits)] = [
+      (.direct, .direct), (.fixedSize, .fixedSize), (.debug, .debug), (.append, .append), (.dirty, .dirty),
+      (.follow, .follow),
+    ]
+    for (flag, trait) in same where options.flags.contains(flag) { result.insert(trait) }
     return result
   }
 
   /// Makes a file at least so long; whatever others write to it meanwhile stays.
-  private static func extend(_ descriptor: Int32, _ length: Int) throws(Failure) {
-    while sys_extend(descriptor, off_t(length)) != 0 {
+  static func extend(_ descriptor: Int32, _ length: Int) throws(Failure) {
+    while sys_fallocate(descriptor, 0, off_t(length - 1), 1) != 0 {
       let error = sys_errno()
       if error == EINTR { continue }
       // Not all file systems have fallocate(2).
@@ -270,9 +369,9 @@ extension File {
 }
 
 extension Mapping {
-  init(_ options: OpenOptions, fileOffset: Int, page: PageSize) {
+  fileprivate init(_ options: OpenOptions, fileOffset: Int, page: PageSize, deviceBytes: Int?) {
     self.init(
       protection: options.protection, flags: options.mapFlags, fileOffset: fileOffset,
-      address: UInt(bitPattern: page.roundDown(options.address)), page: page)
+      address: UInt(bitPattern: page.roundDown(options.address)), page: page, deviceBytes: deviceBytes)
   }
 }

@@ -3,16 +3,13 @@ import Synchronization
 
 extension File {
   /// Where 0 is for a position that is to be set.
-  public struct Origin {
-    private let place: Int
+  public enum Origin: Sendable {
     /// The first byte.
-    public static var start: Origin { Origin(place: 0) }
+    case start
     /// The present position.
-    public static var current: Origin { Origin(place: 1) }
-    /// The end of the handle's bytes.
-    public static var end: Origin { Origin(place: 2) }
-
-    fileprivate func base(current: Int, end: Int) -> Int { place == 0 ? 0 : place == 1 ? current : end }
+    case current
+    /// The end: of the file as it is now, if the handle can make it longer or follows it; else of the handle's bytes.
+    case end
   }
 
   /// The position in bytes.
@@ -30,11 +27,17 @@ extension File {
     while true {
       if isClosed { throw .closed }
       let old = currentPosition
-      let base = origin.base(current: old, end: length.load(ordering: .acquiring))
+      let base: Int
+      switch origin {
+      case .start: base = 0
+      case .current: base = old
+      case .end: base = try end()
+      }
       let (new, overflow) = base.addingReportingOverflow(offset)
       if overflow || new < 0 { throw .invalid }
-      // The file system has its own idea of the last position; nothing else of ours uses the descriptor's position.
-      if new > 1 << 40 && !traits.contains(.anonymous) {
+      // The file system has its own idea of the last position; nothing else of ours uses the descriptor's position, but
+      // for appends.
+      if new > 1 << 40 && traits.isDisjoint(with: [.anonymous, .append]) {
         try descriptor.withDescriptor { (number) throws(Failure) in
           if lseek(number, off_t(new), SEEK_SET) < 0 { throw .lastError }
         }
@@ -43,44 +46,63 @@ extension File {
     }
   }
 
-  /// Writes the pieces at the position and moves it behind them. In `lock` mode two writes never get the same place,
-  /// and none is left out between them.
-  public func write(_ pieces: UnsafeBufferPointer<iovec>, mayBlock: Bool) throws(Failure) {
-    let count = unsafe pieces.reduce(0) { unsafe $0 &+ $1.iov_len }
+  /// Where the bytes end: see `Origin.end`.
+  func end() throws(Failure) -> Int {
+    let length = size
+    if traits.isDisjoint(with: [.growable, .follow]) { return length }
+    let end = try descriptor.withDescriptor { (number) throws(Failure) in try fileLength(number) }
+    return max(end - mapping.fileOffset - slack, 0)
+  }
+
+  /// Writes the pieces at the position and moves it behind them, or behind as many as have landed. In `lock` mode two
+  /// writes never get the same place. False if the call would have to wait; nothing was done then.
+  public func write(_ pieces: UnsafeBufferPointer<iovec>, _ patience: Patience) throws(Failure) -> Bool {
+    if isClosed { throw .closed }
+    guard let count = unsafe Self.total(pieces) else { throw .system(EFBIG) }
+    guard traits.contains(.writable) else { throw .system(EBADF) }
+    if count == 0 { return true }
+    return try unsafe Self.withUnmapped(pieces, count) { (pieces) throws(Failure) in
+      if traits.contains(.append) {
+        guard let behind = try unsafe append(pieces, patience) else { return false }
+        position.store(behind, ordering: .releasing)
+        return true
+      }
+      return try unsafe writeAtPosition(pieces, count, patience)
+    }
+  }
+
+  private func writeAtPosition(
+    _ pieces: UnsafeBufferPointer<iovec>, _ count: Int, _ patience: Patience
+  ) throws(Failure) -> Bool {
     while true {
       let start = currentPosition
       let (end, overflow) = start.addingReportingOverflow(count)
       if overflow { throw .invalid }
-      // Claiming the range first keeps others out of it. Whoever has claimed one must not give it up to wait.
-      if mayBlock {
-        guard movePosition(from: start, to: end) else { continue }
-      } else {
-        guard try lockAndClaim(start, end) else { continue }
-      }
-      defer { if !mayBlock && traits.contains(.locked) { data.unlock() } }
+      // The range is claimed when nothing has to be waited for any more: nobody else then writes to it, and a claim that
+      // was given up would leave a gap.
+      var isClaimed = false
       do throws(Failure) {
-        return mayBlock
-          ? try unsafe write(pieces, at: start, mayBlock: true) : try unsafe copyInside(pieces, count, at: start)
+        let outcome = try unsafe copyIn(pieces, count, at: start, patience) {
+          if !isClaimed { isClaimed = movePosition(from: start, to: end) }
+          return isClaimed
+        }
+        switch outcome {
+        case .done(true): return true
+        case .done(false): continue
+        case .wouldWait: return false
+        case .outside: break
+        }
+        if patience == .none && traits.contains(.growable) { return false }
+        if !isClaimed { isClaimed = movePosition(from: start, to: end) }
+        guard isClaimed else { continue }
+        var landed = 0
+        defer { if landed > 0 { _ = movePosition(from: end, to: start + landed) } }
+        try unsafe writePastEnd(pieces, count, at: start) { landed = $0 }
+        return true
       } catch {
-        _ = movePosition(from: end, to: start)
-        if error == .changed { throw .wouldWait }
+        if isClaimed { _ = movePosition(from: end, to: start) }
         throw error
       }
     }
-  }
-
-  /// Moves the position for a write that lies within the mapping, with `data` held in `lock` mode. False, and the lock
-  /// given back, if somebody else has moved it.
-  private func lockAndClaim(_ start: Int, _ end: Int) throws(Failure) -> Bool {
-    guard traits.contains(.writable), !isClosed else { throw .wouldWait }
-    let isLocked = traits.contains(.locked)
-    if isLocked && !data.tryLock() { throw .wouldWait }
-    if fits(start, end &- start, in: length.load(ordering: .acquiring)) {
-      if movePosition(from: start, to: end) { return true }
-      if isLocked { data.unlock(hasWritten: false) }
-      return false
-    }
-    if isLocked { data.unlock(hasWritten: false) }
-    throw .wouldWait
   }
 }

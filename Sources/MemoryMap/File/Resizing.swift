@@ -6,31 +6,23 @@ extension File {
   public var size: Int { length.load(ordering: .acquiring) }
 
   /// Sets the length of the file so that the handle has `size` bytes; nil doubles it, by no more than the step that
-  /// the handle was opened with, or makes an empty one a page long. Returns the new size. May block.
+  /// the handle was opened with, or makes an empty one a page long. Returns the new size: where the file was made longer
+  /// than that by others, all of it. Growing never makes a file shorter. May block.
   public func resize(to size: Int?) throws(Failure) -> Int {
-    try changeLength { old in size ?? old + min(old > 0 ? old : mapping.page.bytes, maximumStep) }
+    try checkResizable()
+    while true {
+      let old = self.size
+      let (new, overflow) = old.addingReportingOverflow(min(old > 0 ? old : mapping.page.bytes, maximumStep))
+      guard let result = try setLength(size ?? (overflow ? .max : new), from: old, isExact: false) else { continue }
+      return result
+    }
   }
 
   /// Cuts the file at the position, or fills it with zeroes up to there. May block.
   public func truncateAtPosition() throws(Failure) {
-    _ = try changeLength { _ in currentPosition }
-  }
-
-  private func changeLength(_ newLength: (Int) -> Int) throws(Failure) -> Int {
     try checkResizable()
     while true {
-      let old = size
-      let new = newLength(old)
-      guard new >= 0 else { throw .invalid }
-      guard new <= Int.max - mapping.fileOffset - slack else { throw .system(EFBIG) }
-      if new > old {
-        try grow(to: new) { (number, length) throws(Failure) in
-          if new > length { try Self.resize(number, mapping.fileOffset + slack + new) }
-          return (new, nil)
-        }
-        return new
-      }
-      if try shrink(from: old, to: new) { return new }
+      if try setLength(currentPosition, from: size, isExact: true) != nil { return }
     }
   }
 
@@ -40,23 +32,46 @@ extension File {
     guard traits.contains(.growable) else { throw .fixedSize }
   }
 
+  /// Sets the length from `old`, and returns it; nil if it is no longer that. Where it is to be longer, and the file is
+  /// longer still, `isExact` says that it is to be cut.
+  private func setLength(_ new: Int, from old: Int, isExact: Bool) throws(Failure) -> Int? {
+    guard new >= 0 else { throw .invalid }
+    guard new <= Int.max - mapping.fileOffset - slack else { throw .system(EFBIG) }
+    let fileSize = try isExact ? end() : new
+    if new < old || new < fileSize { return try shrink(from: old, to: new) ? new : nil }
+    if new == old { return new }
+    var result = new
+    try grow(to: new) { (number, length) throws(Failure) in
+      // Also what others have made longer meanwhile becomes no shorter.
+      if new > length { try Self.extend(number, mapping.fileOffset + slack + new) }
+      result = max(new, length, try fileLength(number) - mapping.fileOffset - slack)
+      return (result, nil)
+    }
+    return result
+  }
+
   /// Returns false if the length was no longer `old`.
   private func shrink(from old: Int, to new: Int) throws(Failure) -> Bool {
     try structure.withLock { () throws(Failure) in
       try descriptor.withDescriptor { (number) throws(Failure) in
         if isClosed { throw .closed }
         if length.load(ordering: .relaxed) != old { return false }
-        if new == old { return true }
+        // A position may lie between the handle's end and the file's.
+        let isLonger = new > old
+        if isLonger, let region = try unsafe longerRegion(new, descriptor: number) { unsafe publish(region: region) }
         data.lock()
         defer { data.unlock() }
-        // First the length: a call that begins now stays clear of what goes. One that is at it faults, and finds out.
-        publish(length: new)
+        // First the length: a call that begins now stays clear of what goes. One that is at it finds the loss.
+        if !isLonger { publish(length: new) }
+        losses.add(slack + new, .max)
         do throws(Failure) {
           try Self.resize(number, mapping.fileOffset + slack + new)
         } catch {
-          publish(length: old)
+          // Reads meanwhile have seen the end that was to be.
+          if !isLonger { publish(length: old) }
           throw error
         }
+        publish(length: new)
         return true
       }
     }
@@ -65,32 +80,31 @@ extension File {
   /// Fits the handle to the file as it is now: takes over a new length (a window stays within the one it was opened
   /// with) and maps afresh what has faulted. Returns the size. May block.
   ///
-  /// On a private mapping, changes to pages that faulted are gone with them; all others stay, but for those that are
-  /// made while this runs, if not under the lock.
+  /// On a private mapping, changes to pages that faulted are gone with them; all others stay.
   public func remap() throws(Failure) -> Int {
     try structure.withLock { () throws(Failure) in
       if isClosed { throw .closed }
       let old = length.load(ordering: .relaxed)
       if traits.contains(.anonymous) { return old }
       return try descriptor.withDescriptor { (number) throws(Failure) in
+        let isReplaced = traits.contains(.layered) ? try reopen(number) : false
         let rest = try fileLength(number) - mapping.fileOffset - slack
         if rest < 0 { throw .tooShort }
         let new = min(rest, window ?? rest)
         let longer = try unsafe longerRegion(new, descriptor: number)
         data.lock()
         defer { data.unlock() }
-        if new < old { publish(length: new) }
+        if new < old {
+          publish(length: new)
+          losses.add(slack + new, .max)
+        }
         do throws(Failure) {
-          try heal(descriptor: number)
+          try heal(descriptor: number, all: isReplaced)
         } catch {
           if let longer = unsafe longer { unsafe memory.release(longer) }
           throw error
         }
-        if let region = unsafe longer {
-          if traits.contains(.writable) && !traits.contains(.shared) { unsafe takeOverChanges(region, old) }
-          unsafe publish(region: region)
-          moveGeneration()
-        }
+        if let region = unsafe longer { unsafe publish(region: region) }
         if new > old && !traits.contains(.shared) { try fillLastPage(from: old, to: new, descriptor: number) }
         publish(length: new)
         return new
@@ -98,17 +112,15 @@ extension File {
     }
   }
 
-  /// Copies the pages of the present region that are not what the file has into the one that is to take its place.
-  private func takeOverChanges(_ region: UnsafeMutablePointer<Region>, _ length: Int) {
-    let old = unsafe self.region
-    let (pageBytes, end) = (mapping.page.bytes, slack + length)
-    for offset in stride(from: 0, to: end, by: pageBytes) {
-      let count = min(pageBytes, end - offset)
-      // SAFETY: both regions are at least as long as the present length.
-      let (source, target) = unsafe (old.pointee.base + offset, region.pointee.base + offset)
-      let isChanged = unsafe memcmp(source, target, count) != 0
-      if unsafe isChanged && old.pointee.fault(source, count) == nil { unsafe sys_copy(target, source, count) }
-    }
+  /// On an overlay a file that is opened only for reading is exchanged for a copy when somebody writes to it. The
+  /// descriptor follows by itself, a mapping does not: it shows what was there before. Opens the file anew under the same
+  /// number, and tells whether the mapping may be mapped afresh: one with changes of its own goes on with the old file.
+  private func reopen(_ descriptor: Int32) throws(Failure) -> Bool {
+    let other = sys_reopen(descriptor, O_RDONLY | O_CLOEXEC | O_NONBLOCK)
+    if other < 0 { return false }
+    defer { _ = CSystem.close(other) }
+    if sys_replace(other, descriptor) < 0 { throw .lastError }
+    return !traits.contains(.writable)
   }
 
   /// Takes over what the file now has past the old end in that page: if the page was changed it is a copy by now, and
@@ -150,9 +162,14 @@ extension File {
     }
   }
 
+  /// A file system that cannot set space aside (ext2, for one) makes the file longer all the same.
   private func allocate(_ descriptor: Int32, _ offset: Int, _ count: Int) throws(Failure) {
-    while sys_fallocate(descriptor, 0, off_t(mapping.fileOffset + slack + offset), off_t(count)) != 0 {
-      if sys_errno() != EINTR { throw .lastError }
+    let start = mapping.fileOffset + slack + offset
+    while sys_fallocate(descriptor, 0, off_t(start), off_t(count)) != 0 {
+      let error = sys_errno()
+      if error == EINTR { continue }
+      guard error == EOPNOTSUPP || error == ENOSYS else { throw .system(error) }
+      return try Self.extend(descriptor, start + count)
     }
   }
 }

@@ -2,124 +2,102 @@ import CSystem
 import Synchronization
 
 extension File {
-  /// Writes `bytes` at `offset` if nothing stands in the way. False if the bytes do not lie within the mapping, somebody
-  /// else has the lock, or anything is wrong: the caller then has `write` do it, or say what it is.
+  /// Writes `bytes` at `offset` if they lie within the mapping and nothing stands in the way. False if not: `write` then
+  /// says what it is, or does it; some of the bytes may have been written, and are then written again.
   @inline(__always)
-  public func tryWrite(_ bytes: UnsafeRawBufferPointer, at offset: Int) -> Bool {
-    let generation = self.generation.load(ordering: .acquiring)
-    guard generation >= 0 && traits.contains(.writable), let source = bytes.baseAddress else { return false }
-    let isLocked = traits.contains(.locked)
-    // Without the lock somebody may shorten the mapping meanwhile, who holds it.
-    let ticket = data.ticket
-    if isLocked && !data.tryLock() { return false }
-    // After the lock is taken: nobody shortens the mapping while it is held.
-    guard bytes.count > 0 && fits(offset, bytes.count, in: length.load(ordering: .acquiring)) else {
-      if isLocked { data.unlock(hasWritten: false) }
+  public func writeAtOnce(_ bytes: UnsafeRawBufferPointer, at offset: Int) -> Bool {
+    guard !traits.contains(.append), let source = bytes.baseAddress, unsafe !Self.mayBeMapped(source) else { return false }
+    do throws(Failure) {
+      let outcome = try unsafe access(.write, at: offset, count: bytes.count, .none) { _, target, count in
+        (unsafe sys_copy(target, source, count), touched: count)
+      }
+      if case .done = outcome { return bytes.count > 0 }
+      return false
+    } catch {
       return false
     }
-    let region = unsafe self.region
-    // SAFETY: offset and count lie within the length, and the region is at least as long.
-    let target = unsafe address(region, offset)
-    unsafe sys_copy(target, source, bytes.count)
-    if isLocked { data.unlock() }
-    // Acquiring: the checks come after the copy.
-    atomicMemoryFence(ordering: .acquiring)
-    return unsafe (isLocked || data.isCurrent(ticket)) && !region.pointee.mayHaveFaulted(below: target + bytes.count)
-      && self.generation.load(ordering: .relaxed) == generation
   }
 
-  @inline(__always)
-  private func copy(_ bytes: UnsafeRawBufferPointer, to target: UnsafeMutableRawPointer) {
-    guard let source = bytes.baseAddress else { return }
-    unsafe sys_copy(target, source, bytes.count)
-  }
-
-  /// Runs `body` with the bytes as a vector of one piece.
-  public static func withPiece(
-    _ bytes: UnsafeRawBufferPointer, _ body: (UnsafeBufferPointer<iovec>) throws(Failure) -> Void
-  ) throws(Failure) {
-    // SAFETY: pieces are only read from, and not after `body`.
-    var piece = unsafe iovec(iov_base: UnsafeMutableRawPointer(mutating: bytes.baseAddress), iov_len: bytes.count)
-    try unsafe withUnsafePointer(to: &piece) { (pointer) throws(Failure) in
-      try unsafe body(UnsafeBufferPointer(start: pointer, count: 1))
-    }
-  }
-
-  /// Writes the pieces one after the other at `offset`, as one write. Past the end, the file grows if it can.
+  /// Writes the pieces one after the other at `offset`, as pwritev(2). Past the end the file grows if it can: else it is
+  /// `system(ENOSPC)`, and nothing is written.
   ///
-  /// Throws `system(EBADF)` without `write`, `system(ENOSPC)` past the end of a mapping that cannot grow. A write that
-  /// throws `truncated` or an error of the disk may have landed in part. With `mayBlock` false it throws `wouldWait`
-  /// where it would have to wait for a lock, or make the file longer.
-  public func write(_ pieces: UnsafeBufferPointer<iovec>, at offset: Int, mayBlock: Bool) throws(Failure) {
+  /// False if the call would have to wait; nothing was written then.
+  public func write(
+    _ pieces: UnsafeBufferPointer<iovec>, at offset: Int, _ patience: Patience
+  ) throws(Failure) -> Bool {
     if isClosed { throw .closed }
-    var count = 0
-    for index in pieces.indices {
-      let piece = unsafe pieces[index]
-      let (sum, overflow) = unsafe count.addingReportingOverflow(piece.iov_len)
-      if overflow { throw .system(EFBIG) }
-      count = sum
-    }
-    if count == 0 { return }
+    guard let count = unsafe Self.total(pieces) else { throw .system(EFBIG) }
+    if count == 0 { return true }
     guard traits.contains(.writable) else { throw .system(EBADF) }
-    if fits(offset, count, in: length.load(ordering: .acquiring)) {
-      do throws(Failure) {
-        return try unsafe writeInside(pieces, count, at: offset, mayWait: mayBlock)
-      } catch .changed {
-        // The file became shorter meanwhile: the write goes past its end.
+    return try unsafe Self.withUnmapped(pieces, count) { (pieces) throws(Failure) in
+      if traits.contains(.append) { return try unsafe append(pieces, patience) != nil }
+      switch try unsafe copyIn(pieces, count, at: offset, patience, { true }) {
+      case .done: return true
+      case .wouldWait: return false
+      case .outside:
+        if patience == .none && traits.contains(.growable) { return false }
+        try unsafe writePastEnd(pieces, count, at: offset) { _ in }
+        return true
       }
     }
-    guard traits.contains(.growable) else { throw .system(ENOSPC) }
-    guard mayBlock else { throw .wouldWait }
-    try unsafe append(pieces, count, at: offset)
   }
 
-  private func writeInside(
-    _ pieces: UnsafeBufferPointer<iovec>, _ count: Int, at offset: Int, mayWait: Bool
-  ) throws(Failure) {
-    let isLocked = traits.contains(.locked)
-    if isLocked && !data.tryLock() {
-      guard mayWait else { throw .wouldWait }
-      data.lock()
-    }
-    defer { if isLocked { data.unlock() } }
-    try unsafe copyInside(pieces, count, at: offset)
-  }
-
-  /// Copies the pieces into the mapping; to be called with `data` held in `lock` mode.
-  func copyInside(_ pieces: UnsafeBufferPointer<iovec>, _ count: Int, at offset: Int) throws(Failure) {
-    unsafe try withBytes(at: offset, count: count) { start in
+  /// Copies the pieces into the mapping if all of them lie within. Before the first byte `claim` is asked whether to go
+  /// on; the answer is what it said.
+  func copyIn(
+    _ pieces: UnsafeBufferPointer<iovec>, _ count: Int, at offset: Int, _ patience: Patience, _ claim: () -> Bool
+  ) throws(Failure) -> Outcome<Bool> {
+    try unsafe access(.write, at: offset, count: count, patience) { region, start, count in
+      guard claim() else { return (false, touched: 0) }
       var target = unsafe start
       for index in pieces.indices {
         let piece = unsafe pieces[index]
-        unsafe copy(UnsafeRawBufferPointer(start: piece.iov_base, count: piece.iov_len), to: target)
+        if let source = unsafe piece.iov_base { unsafe copy(target, source, piece.iov_len, region, target) }
         unsafe target += piece.iov_len
       }
+      return (true, touched: count)
     }
-    // Without the lock somebody may have shortened the mapping: the write then goes past its end.
-    if !traits.contains(.locked) && !fits(offset, count, in: length.load(ordering: .acquiring)) { throw .changed }
   }
 
   /// Writes past the end, through the file: its length is then exact at any moment, and a full disk is an error, not a
-  /// signal. The mapping shows the same pages.
-  private func append(_ pieces: UnsafeBufferPointer<iovec>, _ count: Int, at offset: Int) throws(Failure) {
+  /// signal. The mapping shows the same pages. `landed` is told how many of the bytes are there if not all are.
+  func writePastEnd(
+    _ pieces: UnsafeBufferPointer<iovec>, _ count: Int, at offset: Int, _ landed: (Int) -> Void
+  ) throws(Failure) {
+    guard traits.contains(.growable) else { throw .system(ENOSPC) }
     let (end, overflow) = offset.addingReportingOverflow(count)
     // As pwrite(2), which looks at the end of the range first.
     if overflow { throw .invalid }
     if end > Int.max - mapping.fileOffset - slack { throw .system(EFBIG) }
     try grow(to: end, writingFrom: offset) { (number, _) throws(Failure) in
-      var done = 0
-      var failure: Failure? = nil
-      for index in pieces.indices where failure == nil {
-        let piece = unsafe pieces[index]
-        let bytes = unsafe UnsafeRawBufferPointer(start: piece.iov_base, count: piece.iov_len)
-        let (count, error) = unsafe writeAll(bytes, number, mapping.fileOffset + slack + offset + done)
-        done += count
-        failure = error
-      }
+      let (done, failure) = unsafe writeAll(pieces, number, mapping.fileOffset + slack + offset)
+      if failure != nil { landed(done) }
       // As much as has landed is there for all to see, as with write(2).
       return (done > 0 ? offset + done : 0, failure)
     }
   }
+
+  /// Writes the pieces to the end of the file, whole, whoever else appends, as write(2) with O_APPEND. Returns the
+  /// position behind them; nil if the call would have to wait.
+  func append(_ pieces: UnsafeBufferPointer<iovec>, _ patience: Patience) throws(Failure) -> Int? {
+    if patience == .none { return nil }
+    guard let count = unsafe Self.total(pieces), count <= Self.maximumAppend else { throw .system(EFBIG) }
+    return try unsafe Self.withFewPieces(pieces) { (pieces) throws(Failure) -> Int? in
+      var behind = 0
+      try grow(to: try end() + count) { (number, _) throws(Failure) in
+        var done = 0
+        repeat { done = unsafe writev(number, pieces.baseAddress, Int32(pieces.count)) } while done < 0 && sys_errno() == EINTR
+        if done < 0 { throw .lastError }
+        // Nobody else moves the descriptor's own position: `structure` is held.
+        behind = Int(lseek(number, 0, SEEK_CUR)) - mapping.fileOffset - slack
+        return (behind, done == count ? nil : .system(ENOSPC))
+      }
+      return behind
+    }
+  }
+
+  /// What a system call writes at the most.
+  private static var maximumAppend: Int { 0x7fff_f000 }
 
   /// Makes the file longer by calling `extend(descriptor, present length)`, which returns how long the handle then is
   /// and why it is not as long as it was to be. If it also writes, `offset` is where it begins.
@@ -139,10 +117,13 @@ extension File {
         let overlaps = offset < length && traits.contains(.locked)
         if overlaps { data.lock() }
         defer { if overlaps { data.unlock() } }
+        if traits.contains(.keepsTail) { clearTail(length, descriptor: number) }
         let (reached, failure) = try extend(number, length)
         // A call that began before the file was last cut may have touched what is now inside again.
         try heal(descriptor: number)
         if reached > length {
+          // An append may have come behind those of others.
+          if unsafe longer == nil { unsafe longer = try longerRegion(reached, descriptor: number) }
           if let region = unsafe longer { unsafe publish(region: region) }
           unsafe longer = nil
           publish(length: reached)
@@ -160,31 +141,53 @@ extension File {
     try heal(descriptor: descriptor)
   }
 
-  // Releasing: who sees the length sees the region that holds it.
-  func publish(length: Int) { self.length.store(length, ordering: .releasing) }
+  /// Where the file system keeps what was stored behind the end of the file, within its last page: growth is to show
+  /// zeroes. Word by word, and only where the word still is what was found there: others may be appending.
+  private func clearTail(_ length: Int, descriptor: Int32) {
+    let end = mapping.fileOffset + slack + length
+    let pageEnd = mapping.page.roundUp(end) ?? end
+    // SAFETY: the last page of the handle's bytes is mapped as a whole.
+    let first = unsafe address(region, length)
+    var count = 0
+    let isEmpty = (0..<pageEnd - end).allSatisfy { unsafe first.load(fromByteOffset: $0, as: UInt8.self) == 0 }
+    guard !isEmpty, (try? fileLength(descriptor)) == end else { return }
+    while count < pageEnd - end {
+      let byte = unsafe (first + count).assumingMemoryBound(to: Atomic<UInt8>.self)
+      let found = unsafe byte.pointee.load(ordering: .relaxed)
+      if found != 0 { _ = unsafe byte.pointee.compareExchange(expected: found, desired: 0, ordering: .relaxed) }
+      count += 1
+    }
+  }
 
-  /// The length of the file by now.
+  /// The length of the file by now, or of the device.
   func fileLength(_ descriptor: Int32) throws(Failure) -> Int {
+    if let bytes = mapping.deviceBytes { return bytes }
     var status = stat()
     if unsafe sys_fstat(descriptor, &status) != 0 { throw .lastError }
     return Int(status.st_size)
   }
 
-  /// Writes until all is written or an error comes; returns how much was.
+  /// Writes the pieces one after the other until all are written or an error comes; returns how many bytes were.
   private func writeAll(
-    _ bytes: UnsafeRawBufferPointer, _ descriptor: Int32, _ fileOffset: Int
+    _ pieces: UnsafeBufferPointer<iovec>, _ descriptor: Int32, _ fileOffset: Int
   ) -> (done: Int, failure: Failure?) {
-    var done = 0
-    while done < bytes.count, let start = bytes.baseAddress {
-      let count = unsafe pwrite(descriptor, start + done, bytes.count - done, off_t(fileOffset + done))
-      if count > 0 {
-        done += count
-      } else if count == 0 {
-        return (done, .system(ENOSPC))
-      } else if sys_errno() != EINTR {
-        return (done, .lastError)
+    var total = 0
+    for index in pieces.indices {
+      let piece = unsafe pieces[index]
+      guard let start = unsafe piece.iov_base else { continue }
+      var done = 0
+      while unsafe done < piece.iov_len {
+        let count = unsafe pwrite(descriptor, start + done, piece.iov_len - done, off_t(fileOffset + total))
+        if count > 0 {
+          done += count
+          total += count
+        } else if count == 0 {
+          return (total, .system(ENOSPC))
+        } else if sys_errno() != EINTR {
+          return (total, .lastError)
+        }
       }
     }
-    return (done, nil)
+    return (total, nil)
   }
 }

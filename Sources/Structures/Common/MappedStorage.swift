@@ -29,22 +29,13 @@ public struct MappedStorage: Storage, ~Copyable {
   /// See `Storage`.
   @inline(__always)
   public func read(at offset: Int, count: Int, into target: UnsafeMutableRawPointer) throws(StructureError) {
-    if let view = file.viewInside(at: offset, count: count), view.count == count,
-      unsafe file.tryRead(view, into: target)
-    {
-      return
-    }
-    try unsafe readCarefully(at: offset, count: count, into: target)
-  }
-
-  @inline(never)
-  private func readCarefully(
-    at offset: Int, count: Int, into target: UnsafeMutableRawPointer
-  ) throws(StructureError) {
-    if count == 0 { return }
     do throws(Failure) {
-      guard let view = try file.view(at: offset, count: count), view.count == count else { throw .truncated }
-      try unsafe file.read(view, into: target, mayWait: true)
+      let outcome = try unsafe file.access(.read, at: offset, count: count, .unlimited) { region, source, found in
+        (unsafe file.copy(target, source, found, region, source), touched: found)
+      }
+      // Less than was asked for is past the end, too.
+      if case .done = outcome, fits(offset, count, in: file.size) { return }
+      throw .truncated
     } catch {
       throw .file(error)
     }
@@ -53,17 +44,11 @@ public struct MappedStorage: Storage, ~Copyable {
   /// See `Storage`.
   @inline(__always)
   public func write(_ source: UnsafeRawPointer, count: Int, at offset: Int) throws(StructureError) {
-    if unsafe file.tryWrite(UnsafeRawBufferPointer(start: source, count: count), at: offset) { return }
-    try unsafe writeCarefully(source, count: count, at: offset)
-  }
-
-  @inline(never)
-  private func writeCarefully(_ source: UnsafeRawPointer, count: Int, at offset: Int) throws(StructureError) {
-    guard fits(offset, count, in: file.size) else { throw .file(.truncated) }
     do throws(Failure) {
-      try unsafe File.withPiece(UnsafeRawBufferPointer(start: source, count: count)) { (pieces) throws(Failure) in
-        try unsafe file.write(pieces, at: offset, mayBlock: true)
+      let outcome = try unsafe file.access(.write, at: offset, count: count, .unlimited) { region, target, count in
+        (unsafe file.copy(target, source, count, region, target), touched: count)
       }
+      guard case .done = outcome else { throw .truncated }
     } catch {
       throw .file(error)
     }
@@ -74,9 +59,9 @@ public struct MappedStorage: Storage, ~Copyable {
   public func storeWord(_ value: Int, at offset: Int) throws(StructureError) {
     do throws(Failure) {
       // Releasing: what was written before is there for whoever sees the word.
-      try file.withWord(
-        at: offset, writing: true,
-        { (word: borrowing Atomic<Int>) in word.store(value.littleEndian, ordering: .releasing) }, written: { value })
+      try file.withWord(at: offset, writing: true) { (word: borrowing Atomic<Int>) in
+        word.store(value.littleEndian, ordering: .releasing)
+      }
     } catch {
       throw .file(error)
     }
@@ -101,9 +86,9 @@ public struct MappedStorage: Storage, ~Copyable {
   private func populate(_ start: Int, _ end: Int) throws(Failure) {
     try file.advise(at: start, count: end - start, .random)
     for offset in stride(from: start, to: end, by: PageSize.system.bytes) {
-      try file.withWord(
-        at: offset, writing: true, { (word: borrowing Atomic<Int>) in word.store(0, ordering: .relaxed) },
-        written: { 0 })
+      try file.withWord(at: offset, writing: true) { (word: borrowing Atomic<Int>) in
+        word.store(0, ordering: .relaxed)
+      }
     }
     try file.advise(at: start, count: end - start, .normal)
   }
@@ -121,6 +106,6 @@ public struct MappedStorage: Storage, ~Copyable {
 
   /// See `Storage`.
   public func close() throws(StructureError) {
-    do throws(Failure) { try file.close(mayBlock: true) } catch { throw .file(error) }
+    do throws(Failure) { _ = try file.close(.unlimited) } catch { throw .file(error) }
   }
 }

@@ -51,9 +51,30 @@ static ERL_NIF_TERM touch_own_truncated_mapping(ErlNifEnv *env, int argc, const 
   return enif_make_int(env, bytes[4096]);
 }
 
+// Has a child of fork(2) read the first byte of each page of a binary, and returns the last of them; -1 if the child was
+// ended by a signal, SIGALRM after 5 s among them. Through a pipe: the VM does not let children be waited for.
+static ERL_NIF_TERM read_in_child(ErlNifEnv *env, int argc, const ERL_NIF_TERM argv[]) {
+  ErlNifBinary binary;
+  int ends[2];
+  unsigned char byte = 0;
+  (void)argc;
+  if (!enif_inspect_binary(env, argv[0], &binary) || pipe(ends) != 0) return enif_make_badarg(env);
+  pid_t child = fork();
+  if (child == 0) {
+    alarm(5);
+    for (size_t i = 0; i < binary.size; i += 4096) byte = ((volatile unsigned char *)binary.data)[i];
+    _exit(write(ends[1], &byte, 1) != 1);
+  }
+  close(ends[1]);
+  ssize_t count = child < 0 ? 0 : read(ends[0], &byte, 1);
+  close(ends[0]);
+  return enif_make_int(env, count == 1 ? byte : -1);
+}
+
 static ErlNifFunc functions[] = {
     {"install_handler", 1, install_handler, 0},
     {"touch_own_truncated_mapping", 1, touch_own_truncated_mapping, 0},
+    {"read_in_child", 1, read_in_child, ERL_NIF_DIRTY_JOB_IO_BOUND},
 };
 
 ERL_NIF_INIT(emmap_signals_SUITE, functions, NULL, NULL, NULL, NULL)

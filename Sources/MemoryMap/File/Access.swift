@@ -1,0 +1,166 @@
+import CSystem
+import Synchronization
+
+// The one way to mapped bytes: see the table in File.swift.
+
+/// What an access is, and so what it needs.
+public struct Access: Sendable {
+  /// It takes what there is of the bytes asked for; else all of them, or none.
+  let clips: Bool
+  /// It changes the bytes.
+  let writes: Bool
+  /// In `lock` mode it is to see no half of a write, or to be seen by no read by halves.
+  let isWhole: Bool
+  /// It must not be done twice.
+  let isOnce: Bool
+
+  /// Bytes are copied out, or looked through.
+  public static var read: Access { Access(clips: true, writes: false, isWhole: true, isOnce: false) }
+  /// The address of bytes is given out, and they are not touched.
+  public static var borrow: Access { Access(clips: true, writes: false, isWhole: false, isOnce: false) }
+  /// Bytes are copied in.
+  public static var write: Access { Access(clips: false, writes: true, isWhole: true, isOnce: false) }
+  /// A word is loaded.
+  public static var load: Access { Access(clips: false, writes: false, isWhole: false, isOnce: false) }
+  /// A word is changed.
+  public static var change: Access { Access(clips: false, writes: true, isWhole: false, isOnce: true) }
+}
+
+/// What became of an access.
+public enum Outcome<Result> {
+  /// It was done, and stands.
+  case done(Result)
+  /// The bytes do not lie within the mapping: for a read, none of them.
+  case outside
+  /// It would have to wait, or would take long, and the caller does not want that; nothing was done.
+  case wouldWait
+}
+
+extension File {
+  /// Runs `body` on `count` bytes from `offset`, and answers only what stands: `body` may run several times, unless the
+  /// access is done at most once.
+  ///
+  /// - Parameters:
+  ///   - limit: more bytes than this are `wouldWait`.
+  ///   - body: is given the region, the first byte and the number of bytes; returns its result and how many of the
+  ///     bytes it has touched. What lies behind those may be lost.
+  ///
+  /// Throws `closed`; `readOnly`; `truncated` or a reason of the system if any of the bytes touched does not reach the
+  /// file. An access that is done at most once and throws has not changed the file, except that it may have where the
+  /// handle was closed, or the file cut short, at that moment.
+  @inline(__always)
+  public func access<R>(
+    _ access: Access, at offset: Int, count: Int, limit: Int = .max, _ patience: Patience,
+    _ body: (UnsafeMutablePointer<Region>, UnsafeMutableRawPointer, Int) -> (R, touched: Int)
+  ) throws(Failure) -> Outcome<R> {
+    var holds = access.writes && access.isWhole && traits.contains(.locked)
+    var tries = 0
+    while true {
+      let seen = losses.version.load(ordering: .acquiring)
+      let ticket = data.ticket
+      if holds && !data.tryLock() {
+        guard data.lock(patience) else { return .wouldWait }
+      }
+      // After the lock: in `lock` mode a write that begins before the end and ends past it is seen whole.
+      let length = self.length.load(ordering: .acquiring)
+      let fits = access.clips ? fits(offset, 1, in: length) && count > 0 : fits(offset, count, in: length)
+      let count = access.clips ? min(count, length &- offset) : count
+      guard seen >= 0 && fits && count <= limit && (!access.writes || traits.contains(.writable)) else {
+        if holds { data.unlock(hasWritten: false) }
+        if seen < 0 { throw .closed }
+        if access.writes && !traits.contains(.writable) { throw .readOnly }
+        if fits { return .wouldWait }
+        return .outside
+      }
+      let region = unsafe self.region
+      // SAFETY: the bytes lie within the length, which no region published with it, or later, is shorter than; and all
+      // of them stay mapped while the handle is used.
+      let start = unsafe address(region, offset)
+      let (result, touched) = unsafe body(region, start, count)
+      if holds { data.unlock(hasWritten: access.writes) }
+      // Acquiring: the checks come after the access.
+      atomicMemoryFence(ordering: .acquiring)
+      let isUndisturbed = !access.isWhole || access.writes || holds || data.isCurrent(ticket)
+      if unsafe isUndisturbed && !region.pointee.mayHaveFaulted(below: start + touched)
+        && losses.version.load(ordering: .relaxed) == seen
+      {
+        if access.writes { noteChange() }
+        return .done(result)
+      }
+      tries &+= 1
+      if try unsafe stands(access, region, start, touched, since: seen, tries) && isUndisturbed {
+        if access.writes { noteChange() }
+        return .done(result)
+      }
+      // Whoever always meets a writer waits for it, once; where nobody writes it costs nothing.
+      holds = holds || access.isWhole
+    }
+  }
+
+  /// Notes that the file's time of change is to follow.
+  @inline(__always)
+  func noteChange() {
+    // Mostly it is noted already, and the line of memory stays shared.
+    if !isTimeStale.load(ordering: .relaxed) { isTimeStale.store(true, ordering: .relaxed) }
+  }
+
+  /// Tells whether an access stands that something has got in the way of; else it is to be done again. Throws what is
+  /// wrong with the bytes.
+  @inline(never)
+  private func stands(
+    _ access: Access, _ region: UnsafeMutablePointer<Region>, _ start: UnsafeMutableRawPointer, _ touched: Int,
+    since seen: Int, _ tries: Int
+  ) throws(Failure) -> Bool {
+    let from = unsafe start - region.pointee.base
+    // Before the marks: what we have cut off ourselves is no fault. And after them: they may have gone meanwhile.
+    for isLast in [false, true] {
+      if isClosed {
+        // What a long copy has put into the region meanwhile is given back.
+        if touched > 1 << 20 && !traits.contains(.direct) { unsafe region.pointee.vacate() }
+        throw .closed
+      }
+      if losses.concern(from, from + touched, since: seen) {
+        guard access.isOnce else { return false }
+        throw fits(from - slack, touched, in: length.load(ordering: .acquiring)) ? .truncated : .outOfRange
+      }
+      if isLast { break }
+      if let fault = unsafe region.pointee.fault(start, touched) {
+        // A page that can be read in the ordinary way may still be refused to a mapping, again and again.
+        try unsafe explain(fault, region, isOnlyRead: !access.writes, isLastTry: tries > 3)
+        if access.isOnce { throw .truncated }
+        return false
+      }
+    }
+    return true
+  }
+
+  /// Copies mapped bytes of a region out, or others into it. Many in slices, and no more of them where the handle is
+  /// closed meanwhile or a slice has faulted: the access then does not stand.
+  @inline(__always)
+  public func copy(
+    _ target: UnsafeMutableRawPointer, _ source: UnsafeRawPointer, _ count: Int,
+    _ region: UnsafeMutablePointer<Region>, _ mapped: UnsafeMutableRawPointer
+  ) {
+    if count <= sliceBytes { return unsafe sys_copy(target, source, count) }
+    unsafe copyInSlices(target, source, count, region, mapped)
+  }
+
+  @inline(never)
+  private func copyInSlices(
+    _ target: UnsafeMutableRawPointer, _ source: UnsafeRawPointer, _ count: Int,
+    _ region: UnsafeMutablePointer<Region>, _ mapped: UnsafeMutableRawPointer
+  ) {
+    var done = 0
+    while done < count {
+      let slice = min(sliceBytes, count - done)
+      unsafe sys_copy(target + done, source + done, slice)
+      // Acquiring: the checks come after the copy.
+      atomicMemoryFence(ordering: .acquiring)
+      if unsafe isClosed || region.pointee.fault(mapped + done, slice) != nil { return }
+      done += slice
+    }
+  }
+}
+
+/// How many bytes are copied between two looks at what has become of the mapping.
+private var sliceBytes: Int { 1 << 20 }

@@ -1,0 +1,84 @@
+import CSystem
+
+/// How a range is going to be used; the advice of `file:advise/4`.
+public enum Advice: Sendable {
+  /// In no special way: takes back what was said before.
+  case normal
+  /// In no order: do not read ahead.
+  case random
+  /// From the start to the end: read ahead.
+  case sequential
+  /// Soon: begin to read.
+  case willNeed
+  /// Not soon: the pages may be given back.
+  case dontNeed
+  /// Once: the pages may be the first to go.
+  case noReuse
+
+  /// The values for madvise(2) and posix_fadvise(2). What a private or anonymous mapping holds is nowhere else, so it is
+  /// never dropped.
+  fileprivate func values(keeps: Bool) -> (memory: Int32, file: Int32?) {
+    switch self {
+    case .normal: (Int32(MADV_NORMAL), nil)
+    case .random: (Int32(MADV_RANDOM), nil)
+    case .sequential: (Int32(MADV_SEQUENTIAL), nil)
+    case .willNeed: (Int32(MADV_WILLNEED), nil)
+    case .dontNeed: (keeps ? Int32(MADV_DONTNEED) : sys_advise_cold, Int32(POSIX_FADV_DONTNEED))
+    case .noReuse: (sys_advise_cold, nil)
+    }
+  }
+}
+
+extension File {
+  /// Tells the system how `count` bytes from `offset` (0: all that follow) are going to be used, as madvise(2) and
+  /// posix_fadvise(2). Never drops data. May block.
+  public func advise(at offset: Int, count: Int, _ advice: Advice) throws(Failure) {
+    if isClosed { throw .closed }
+    guard offset >= 0, count >= 0 else { throw .invalid }
+    let size = self.size
+    guard offset < size else { return }
+    let count = count == 0 ? size - offset : min(count, size - offset)
+    let keeps = traits.contains(.shared) && !traits.contains(.anonymous)
+    let values = advice.values(keeps: keeps)
+    let error = adviseMemory(at: offset, count: count, values.memory, slice: mapping.page.bytes * 4096)
+    // EINVAL: an older system does not know the advice, which is then not taken.
+    if error != 0 && error != EINVAL { throw .system(error) }
+    guard let value = values.file, !traits.contains(.anonymous) else { return }
+    try descriptor.withDescriptor { (number) throws(Failure) in
+      // Refused where the file is not of that kind; there is nothing to give back, then.
+      _ = posix_fadvise(number, off_t(mapping.fileOffset + slack + offset), off_t(count), value)
+    }
+  }
+
+  /// Brings all pages into memory, as MAP_POPULATE: those of a private mapping that can be written as copies of its
+  /// own. What cannot be had is left out. Before Linux 5.14, only what is to be read from the file.
+  func populate() {
+    let isPrivate = !traits.contains(.shared) || traits.contains(.anonymous)
+    let value =
+      isPrivate && traits.contains(.writable) ? sys_advise_populate_write : sys_advise_populate_read
+    let slice = max(4 << 20, mapping.page.bytes)
+    if adviseMemory(at: 0, count: size, value, slice: slice) == EINVAL {
+      _ = adviseMemory(at: 0, count: size, Int32(MADV_WILLNEED), slice: slice)
+    }
+  }
+
+  /// Gives advice on a range in slices, so that nobody who allocates memory waits long; returns the first errno, or 0.
+  private func adviseMemory(at offset: Int, count: Int, _ value: Int32, slice: Int) -> Int32 {
+    let start = unsafe UInt(bitPattern: address(region, offset))
+    let first = start & ~UInt(mapping.page.bytes - 1)
+    let end = start + UInt(count)
+    var from = first
+    while from < end && !isClosed {
+      let length = min(Int(end - from), slice)
+      // SAFETY: the range lies within the region, which stays mapped while the handle is used.
+      if unsafe madvise(UnsafeMutableRawPointer(bitPattern: from), length, value) != 0 {
+        let error = sys_errno()
+        if error != EINTR && error != EAGAIN { return error }
+        continue
+      }
+      from += UInt(length)
+      if from < end { sys_yield() }
+    }
+    return 0
+  }
+}

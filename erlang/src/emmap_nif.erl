@@ -1,0 +1,205 @@
+%% Copyright 2026 the emmap authors. Licensed under the Apache License, Version 2.0.
+
+%% @private
+%% @doc The library in Swift: loads it, and has every function of it. All other modules call these.
+%%
+%% Sources/EmmapNif has what each takes and answers, and says in FunctionTable.swift where it runs. The arguments are
+%% those of the function of the same name in `emmap', with a resource for the handle, unless a comment there says more.
+-module(emmap_nif).
+
+-export([init/0]).
+%% All of them; the VM refuses a library that has others.
+-define(NIFS, [open/9, close/1, handle_info/1, resize/2, truncate/1, remap/1, allocate/3, datasync/1, sync/1,
+              sync_range/3, flush/1, advise/4, pread/3, snapshot/3, read/2, read_line/1, pwrite/3, pwritev/3, write/2,
+              position/3, info/1, patomic/4, patomic_read/2, patomic_write/3, patomic_cas/4]).
+-export(?NIFS).
+
+-export_type([handle/0]).
+
+-on_load(init/0).
+-nifs(?NIFS).
+
+-type handle() :: reference().
+%% What is in an `emmap:mmap_file()'.
+
+-type word_reason() :: emmap:reason() | misaligned | out_of_range | read_only.
+
+-define(not_loaded, erlang:nif_error(not_loaded)).
+
+%%% Loading
+
+%% @doc Loads the library. The code server calls it when the module is loaded; a second call is an error and changes
+%% nothing. Where it does not find the library it prints each place that it tried on standard error.
+-spec init() -> ok | {error, term()}.
+init() -> load(library_names(), []).
+
+load([], Tried) ->
+    Places = lists:reverse(Tried),
+    explain(Places),
+    {error, {emmap_library_not_loaded, Places}};
+load([Name | Names], Tried) ->
+    case erlang:load_nif(Name, 0) of
+        ok -> ok;
+        {error, {Kind, _}} = Error when Kind =:= upgrade; Kind =:= reload -> Error;
+        {error, {_, Text}} -> load(Names, [{Name, Text} | Tried])
+    end.
+
+%% The caller sees no more than that a function is undefined, and what the code server logs is lost where the VM ends at
+%% once, as with an escript.
+explain(Places) ->
+    try
+        io:put_chars(standard_error, ["emmap: no NIF library was found, or none could be loaded:\n"
+                                      | [["  ", Text, $\n] || {_, Text} <- Places]])
+    catch
+        _:_ -> ok
+    end.
+
+%% Beside the application, as ever; beside the beam file's ebin, where no application was made known; beside an
+%% escript.
+library_names() ->
+    Application =
+        case code:priv_dir(emmap) of
+            {error, bad_name} -> [];
+            Directory -> [Directory]
+        end,
+    {Beam, Script} =
+        case code:which(?MODULE) of
+            File when is_list(File), File =/= [] ->
+                {[filename:join(filename:dirname(filename:dirname(File)), "priv")],
+                 [Place || Path <- escript(File), Parent <- [filename:dirname(Path)],
+                           Place <- [Parent, filename:join(Parent, "priv")]]};
+            _ -> {[], []}
+        end,
+    [filename:join(Directory, "emmap") || Directory <- lists:uniq(Application ++ Beam ++ Script)].
+
+%% The escript that a beam file is in, and the one that it is a link to. The paths of its beam files lead through it as
+%% if it were a directory.
+escript(File) ->
+    case filename:dirname(File) of
+        File -> [];
+        Parent ->
+            case filelib:is_regular(Parent) of
+                true -> [Parent | linked(Parent)];
+                false -> escript(Parent)
+            end
+    end.
+
+%% There is no circle: the path was opened before.
+linked(Path) ->
+    case file:read_link(Path) of
+        {ok, Target} ->
+            Next = filename:absname(Target, filename:dirname(Path)),
+            [Next | linked(Next)];
+        {error, _} -> []
+    end.
+
+%%% The NIFs
+
+%% @doc Opens a file. `Path' ends with NUL, `Name' is what `info' gives back; emmap_options has the flags.
+-spec open(Path :: binary(), Name :: file:name_all(), Offset :: non_neg_integer(), Length :: non_neg_integer(),
+           Flags :: non_neg_integer(), Address :: non_neg_integer(), Mode :: non_neg_integer(),
+           Size :: non_neg_integer(), MaximumStep :: pos_integer()) ->
+          {ok, handle()} | {error, emmap:reason()}.
+open(_, _, _, _, _, _, _, _, _) -> ?not_loaded.
+
+%% @doc Closes a file.
+-spec close(handle()) -> ok | {error, emmap:reason()}.
+close(_) -> ?not_loaded.
+
+%% @doc Describes a handle; emmap_options has the bits of `Traits'.
+-spec info(handle()) ->
+          {Name :: file:name_all(), Offset :: non_neg_integer(), Size :: non_neg_integer(),
+           Position :: non_neg_integer(), Traits :: non_neg_integer(), Address :: non_neg_integer(),
+           Faulted :: false | {non_neg_integer(), non_neg_integer()}}
+        | {error, emmap:reason()}.
+info(_) -> ?not_loaded.
+
+%% @doc Gives the numbers of fstat(2), times in seconds since 1970: size, atime, mtime, ctime, mode, links, device,
+%% device that it is, inode, user, group.
+-spec handle_info(handle()) -> {ok, tuple()} | {error, emmap:reason()}.
+handle_info(_) -> ?not_loaded.
+
+%% @doc Reads at an offset. The bare bytes.
+-spec pread(handle(), Offset :: term(), Count :: term()) -> binary() | eof | {error, emmap:reason()}.
+pread(_, _, _) -> ?not_loaded.
+
+%% @doc The same, and always a copy.
+-spec snapshot(handle(), Offset :: term(), Count :: term()) -> binary() | eof | {error, emmap:reason()}.
+snapshot(_, _, _) -> ?not_loaded.
+
+%% @doc Reads at the position. The bare bytes; `{ok, <<>>}' if none were asked for at the end.
+-spec read(handle(), Count :: term()) -> binary() | {ok, binary()} | eof | {error, emmap:reason()}.
+read(_, _) -> ?not_loaded.
+
+%% @doc Reads a line at the position. The bare bytes.
+-spec read_line(handle()) -> binary() | eof | {error, emmap:reason()}.
+read_line(_) -> ?not_loaded.
+
+%% @doc Writes a binary at an offset.
+-spec pwrite(handle(), Offset :: term(), binary()) -> ok | {error, emmap:reason()}.
+pwrite(_, _, _) -> ?not_loaded.
+
+%% @doc Writes binaries at an offset, one after the other.
+-spec pwritev(handle(), Offset :: term(), [binary()]) -> ok | {error, emmap:reason()}.
+pwritev(_, _, _) -> ?not_loaded.
+
+%% @doc Writes at the position.
+-spec write(handle(), binary() | [binary()]) -> ok | {error, emmap:reason()}.
+write(_, _) -> ?not_loaded.
+
+%% @doc Moves the position.
+-spec position(handle(), Origin :: term(), Offset :: term()) -> {ok, non_neg_integer()} | {error, emmap:reason()}.
+position(_, _, _) -> ?not_loaded.
+
+%% @doc Sets the size, or doubles it.
+-spec resize(handle(), Size :: non_neg_integer() | double) -> {ok, non_neg_integer()} | {error, emmap:reason()}.
+resize(_, _) -> ?not_loaded.
+
+%% @doc Cuts the file at the position.
+-spec truncate(handle()) -> ok | {error, emmap:reason()}.
+truncate(_) -> ?not_loaded.
+
+%% @doc Fits the handle to the file.
+-spec remap(handle()) -> {ok, non_neg_integer()} | {error, emmap:reason()}.
+remap(_) -> ?not_loaded.
+
+%% @doc Sets disk space aside.
+-spec allocate(handle(), Offset :: term(), Count :: term()) -> ok | {error, emmap:reason()}.
+allocate(_, _, _) -> ?not_loaded.
+
+%% @doc Waits for data and metadata.
+-spec sync(handle()) -> ok | {error, emmap:reason()}.
+sync(_) -> ?not_loaded.
+
+%% @doc Waits for a range. `out_of_range': it ends past the end.
+-spec sync_range(handle(), Offset :: non_neg_integer(), Count :: non_neg_integer()) ->
+          ok | {error, emmap:reason() | out_of_range}.
+sync_range(_, _, _) -> ?not_loaded.
+
+%% @doc Waits for data.
+-spec datasync(handle()) -> ok | {error, emmap:reason()}.
+datasync(_) -> ?not_loaded.
+
+%% @doc Starts writing, and does not wait.
+-spec flush(handle()) -> ok | {error, emmap:reason()}.
+flush(_) -> ?not_loaded.
+
+%% @doc Tells how a range is going to be used.
+-spec advise(handle(), Offset :: term(), Count :: term(), Advice :: term()) -> ok | {error, emmap:reason()}.
+advise(_, _, _, _) -> ?not_loaded.
+
+%% @doc Changes a word. The old value, or the bare reason why not.
+-spec patomic(handle(), Position :: term(), Operation :: term(), Value :: term()) -> integer() | word_reason().
+patomic(_, _, _, _) -> ?not_loaded.
+
+%% @doc Reads a word. The value, or the bare reason why not.
+-spec patomic_read(handle(), Position :: term()) -> integer() | word_reason().
+patomic_read(_, _) -> ?not_loaded.
+
+%% @doc Writes a word. `ok', or the bare reason why not.
+-spec patomic_write(handle(), Position :: term(), Value :: term()) -> ok | word_reason().
+patomic_write(_, _, _) -> ?not_loaded.
+
+%% @doc Compares and exchanges a word. `ok', the word that was there, or the bare reason why not.
+-spec patomic_cas(handle(), Position :: term(), Expected :: term(), New :: term()) -> ok | integer() | word_reason().
+patomic_cas(_, _, _, _) -> ?not_loaded.
