@@ -8,9 +8,7 @@
 #include <stdint.h>
 #include <string.h>
 
-#if defined(__x86_64__)
-#include <cpuid.h>
-#elif defined(__aarch64__)
+#if defined(__aarch64__)
 #include <sys/auxv.h>
 #endif
 
@@ -30,9 +28,11 @@ static inline uint32_t crc32c_table(uint32_t crc, const void *bytes, size_t coun
 
 #if defined(__x86_64__)
 
+// CPUID, leaf 1: SSE4.2. Not by cpuid.h: that is part of a module of its own for Swift, with half of libc in it.
 static inline _Bool crc32c_has_instruction(void) {
-  unsigned a, b, c, d;
-  return __get_cpuid(1, &a, &b, &c, &d) && (c & bit_SSE4_2);
+  unsigned a = 1, b, c = 0, d;
+  __asm__("cpuid" : "+a"(a), "=b"(b), "+c"(c), "=d"(d));
+  return c >> 20 & 1;
 }
 
 __attribute__((target("sse4.2"))) static inline uint32_t crc32c_instruction(

@@ -9,6 +9,7 @@ struct Atoms {
   var closed, truncated, fixedSize, tooShort, notSupported: Term
   var misaligned, outOfRange, readOnly: Term
   var double: Term
+  var empty, locked, full, corrupt, badMagic, notFound, lastConsumer, ready, queue, clean: Term
 
   init(_ env: Environment) {
     ok = env.atom("ok")
@@ -40,5 +41,15 @@ struct Atoms {
     outOfRange = env.atom("out_of_range")
     readOnly = env.atom("read_only")
     double = env.atom("double")
+    empty = env.atom("empty")
+    locked = env.atom("locked")
+    full = env.atom("full")
+    corrupt = env.atom("corrupt")
+    badMagic = env.atom("bad_magic")
+    notFound = env.atom("not_found")
+    lastConsumer = env.atom("last_consumer")
+    ready = env.atom("ready")
+    queue = env.atom("emmap_queue")
+    clean = env.atom("clean")
   }
 }

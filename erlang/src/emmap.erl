@@ -199,7 +199,7 @@ open(Name, Offset, Length, Options) ->
     end.
 
 open_checked(Name, Offset, Length, Options) ->
-    case {encode_name(Name), emmap_options:parse(Options)} of
+    case {emmap_name:encode(Name), emmap_options:parse(Options)} of
         {error, _} -> {bad, 1, not_a_name};
         _ when not ?is_natural(Offset) -> {bad, 2, not_an_offset};
         _ when not ?is_natural(Length) -> {bad, 3, not_a_length};
@@ -210,30 +210,6 @@ open_checked(Name, Offset, Length, Options) ->
                 Error -> Error
             end
     end.
-
-%% The bytes of a name as `file' would encode them, with a NUL at the end.
-encode_name(Name) when is_binary(Name) -> terminate(Name);
-encode_name(Name) when is_list(Name); is_atom(Name) ->
-    try unicode:characters_to_binary(flatten_name(Name), unicode, file:native_name_encoding()) of
-        Binary when is_binary(Binary) -> terminate(Binary);
-        _ -> error
-    catch
-        error:_ -> error
-    end;
-encode_name(_) -> error.
-
-terminate(Binary) ->
-    case binary:match(Binary, <<0>>) of
-        nomatch when Binary =/= <<>> -> <<Binary/binary, 0>>;
-        nomatch -> <<0>>;
-        _ -> error
-    end.
-
-%% Deep lists of characters and atoms, as in `file'.
-flatten_name([Head | Tail]) when is_list(Tail); is_atom(Tail) -> flatten_name(Head) ++ flatten_name(Tail);
-flatten_name([]) -> [];
-flatten_name(Atom) when is_atom(Atom) -> atom_to_list(Atom);
-flatten_name(Character) when is_integer(Character) -> [Character].
 
 %% @doc Closes a file. Calls that are in progress fail, or have succeeded before this returns. Binaries of a `direct'
 %% handle stay readable as long as they live. Returns `{error, closed}' if the file was closed before.

@@ -31,7 +31,7 @@ struct Lock: ~Copyable {
   func lock() {
     if tryLock() { return }
     while word.exchange(2, ordering: .acquiring) != 0 {
-      // SAFETY: the lock stands in memory that does not move (Guarded), for as long as it is used.
+      // SAFETY: the lock is part of an object (Guarded) and does not move for as long as it is used.
       unsafe withUnsafePointer(to: self) { unsafe sys_futex_wait(UnsafeRawPointer($0), 2) }
     }
   }
@@ -49,47 +49,34 @@ struct Lock: ~Copyable {
   }
 }
 
-/// A value that is reached with its lock held, and no other way.
-@safe struct Guarded<Value: ~Copyable>: ~Copyable {
-  private struct Cell: ~Copyable {
-    let lock = Lock()
-    var value: Value
-  }
-  private let cell: UnsafeMutablePointer<Cell>
+/// A value that is reached with its lock held, and no other way. A class, so that the lock never moves.
+public final class Guarded<Value: ~Copyable> {
+  private let lock = Lock()
+  private var value: Value
+  // What is allocated behind it is not on the lock's cache line.
+  private let padding = InlineArray<8, Int>(repeating: 0)
 
-  init(_ value: consuming Value) {
-    // A cache line or more apart, so that locks of different values do not slow each other down.
-    unsafe cell = UnsafeMutableRawPointer.allocate(byteCount: MemoryLayout<Cell>.size + 128, alignment: 128)
-      .bindMemory(to: Cell.self, capacity: 1)
-    unsafe cell.initialize(to: Cell(value: value))
-  }
-
-  deinit {
-    unsafe cell.deinitialize(count: 1)
-    unsafe cell.deallocate()
-  }
+  /// Takes the value.
+  public init(_ value: consuming Value) { self.value = value }
 
   /// Runs `body` with the lock held. Throws `wouldWait` if it had to sleep for the lock and `mayWait` is false.
   @inline(__always)
-  func withLock<R: ~Copyable>(
+  public func withLock<R: ~Copyable>(
     mayWait: Bool = true, _ body: (inout Value) throws(StructureError) -> R
   ) throws(StructureError) -> R {
-    // SAFETY: the cell lives as long as self, and the value is touched by the holder of the lock alone.
-    let cell = unsafe self.cell
-    if unsafe !cell.pointee.lock.tryLock() {
+    if !lock.tryLock() {
       guard mayWait else { throw .wouldWait }
-      unsafe cell.pointee.lock.lock()
+      lock.lock()
     }
-    defer { unsafe cell.pointee.lock.unlock() }
-    return try unsafe body(&cell.pointee.value)
+    defer { lock.unlock() }
+    return try body(&value)
   }
 
   /// The same for a body that cannot fail.
   @inline(__always)
-  func locked<R: ~Copyable>(_ body: (inout Value) -> R) -> R {
-    let cell = unsafe self.cell
-    unsafe cell.pointee.lock.lock()
-    defer { unsafe cell.pointee.lock.unlock() }
-    return unsafe body(&cell.pointee.value)
+  public func locked<R: ~Copyable>(_ body: (inout Value) -> R) -> R {
+    lock.lock()
+    defer { lock.unlock() }
+    return body(&value)
   }
 }

@@ -1,3 +1,5 @@
+import MemoryMap
+
 /// What is written once, when a structure is made.
 ///
 ///     0   magic            8 bytes; written last, so that a file without it was never finished

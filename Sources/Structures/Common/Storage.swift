@@ -1,3 +1,5 @@
+import MemoryMap
+
 /// What a structure needs of a file. Offsets are bytes from its start; all of them lie within `size`, or the call
 /// throws. Any number of threads may call at once; who touches the same bytes is for the caller to settle.
 ///

@@ -15,6 +15,8 @@ public enum StructureError: Error, Equatable {
   case full
   /// There is no such consumer (any more), or nothing that the receipt stands for.
   case notFound
+  /// The call has a wrong argument.
+  case badArgument
   /// The last consumer stays.
   case lastConsumer
   /// The call would have to wait, and may not here.

@@ -1,3 +1,5 @@
+import MemoryMap
+
 /// A checkpoint of a structure: what was so when a sync had finished. There are two in a file, A and B; each sync writes
 /// the older one, so that the other is whole whenever the power fails.
 ///

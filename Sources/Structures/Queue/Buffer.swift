@@ -2,7 +2,7 @@ import CSystem
 import MemoryMap
 
 /// Memory that grows and never shrinks by itself.
-@safe struct Buffer: ~Copyable {
+@safe public struct Buffer: ~Copyable {
   private(set) var start: UnsafeMutableRawPointer? = nil
   private(set) var capacity = 0
 

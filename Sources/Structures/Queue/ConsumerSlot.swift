@@ -1,3 +1,5 @@
+import MemoryMap
+
 /// A consumer as the file has it: 256 bytes.
 ///
 ///     0    state            u64: 0 for a free slot. Stored when the rest is on disk, so the slot is one or the other

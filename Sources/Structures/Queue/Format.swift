@@ -55,7 +55,14 @@ public struct Place: Equatable, Sendable {
   /// How many messages are before it.
   public var number: Int
   /// The epoch of the record before it.
-  var epoch: Int
+  public var epoch: Int
+
+  /// Takes all three as they were.
+  public init(position: Int, number: Int, epoch: Int) {
+    self.position = position
+    self.number = number
+    self.epoch = epoch
+  }
 }
 
 @inline(__always)

@@ -97,7 +97,7 @@ import Synchronization
 
   /// Throws what has gone wrong before.
   @inline(__always)
-  func check() throws(StructureError) {
+  public func check() throws(StructureError) {
     // Acquiring: who sees that the queue is closed sees no more of it.
     let code = failure.load(ordering: .acquiring)
     if code != 0, let error = StructureError(code: code) { throw error }
