@@ -135,7 +135,7 @@ extension Queue where Store: ~Copyable {
     try findConsumers(tail, oldest: Int(truncatingIfNeeded: superblock.oldest))
     if superblock.isClean {
       if try placesChecksum() != superblock.places { throw .corrupt(Format.consumers) }
-    } else {
+    } else if superblock.generation > 0 {
       recovered.wasClean = false
       recovered.bytes = max(0, try storage.word(at: Format.hint) &- tail.position)
       recovered.messages = max(0, try storage.word(at: Format.hint &+ 8) &- tail.number)
