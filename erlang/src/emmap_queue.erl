@@ -81,6 +81,7 @@
 
 -define(badarg(Args, Cause), erlang:error(badarg, Args, [{error_info, #{module => emmap_error, cause => Cause}}])).
 -define(not_a_queue(Args), ?badarg(Args, {1, not_a_queue})).
+-define(is_natural(N), (is_integer(N) andalso N >= 0 andalso N =< 16#7fffffffffffffff)).
 -define(is_timeout(T), (T =:= infinity orelse is_integer(T) andalso T >= 0 andalso T =< 16#ffffffff)).
 
 %%% Opening
@@ -351,12 +352,10 @@ taken(_, Other) -> Other.
 %% @doc Lets a term that was taken go for good. Any process may do it. `{error, not_found}': it is not taken any more
 %% under this receipt.
 -spec ack(Queue :: name(), Receipt :: receipt()) -> ok | {error, reason()}.
-ack(Queue, {Number, Delivery} = Receipt) when is_integer(Number), is_integer(Delivery) ->
+ack(Queue, {Number, Delivery} = Receipt) when ?is_natural(Number), ?is_natural(Delivery) ->
     case find(Queue) of
         #emmap_queue{handle = Handle, consumer = Consumer} = Found ->
-            try synced(Found, emmap_nif:queue_ack(Handle, Consumer, Number, Delivery))
-            catch error:badarg -> ?badarg([Queue, Receipt], {2, not_a_receipt})
-            end;
+            synced(Found, emmap_nif:queue_ack(Handle, Consumer, Number, Delivery));
         {error, _} = Error -> Error;
         false -> ?not_a_queue([Queue, Receipt])
     end;
@@ -364,7 +363,7 @@ ack(Queue, Receipt) -> ?badarg([Queue, Receipt], {2, not_a_receipt}).
 
 %% @doc Gives a term that was taken back: it is the first again.
 -spec nack(Queue :: name(), Receipt :: receipt()) -> ok | {error, reason()}.
-nack(Queue, {Number, Delivery} = Receipt) when is_integer(Number), is_integer(Delivery) ->
+nack(Queue, {Number, Delivery} = Receipt) when ?is_natural(Number), ?is_natural(Delivery) ->
     case find(Queue) of
         #emmap_queue{handle = Handle, consumer = Consumer} ->
             emmap_nif:queue_nack(Handle, Consumer, Number, Delivery);
