@@ -63,16 +63,24 @@ final class History {
 
   private func message() -> [UInt8] {
     made += 1
-    // Segments have 64 KiB: some messages go over the end of one, some are longer.
-    let size =
-      isUniform
-      ? 24
-      : happens(70)
-        ? random(0..<40) : happens(60) ? random(0..<2000) : happens(80) ? random(0..<30000) : random(0..<150_000)
+    let size = size()
     let byte = UInt8(truncatingIfNeeded: made)
     var result = [UInt8](repeating: byte, count: size)
     for index in 0..<min(8, size) { result[index] = UInt8(truncatingIfNeeded: made >> (8 * index)) }
     return result
+  }
+
+  /// Segments have 64 KiB: some messages go over the end of one, some are longer, and some leave a few bytes of it, or
+  /// none.
+  private func size() -> Int {
+    if happens(8), let queue {
+      let end = queue.queue.pusher.locked { $0.position } & 0xFFFF
+      let rest = 65536 - max(end, 64) - 8 * random(1..<7)
+      if rest > 0 { return rest }
+    }
+    if isUniform { return 24 }
+    if happens(70) { return random(0..<40) }
+    return happens(60) ? random(0..<2000) : happens(80) ? random(0..<30000) : random(0..<150_000)
   }
 
   private func push(_ batch: [[UInt8]]) throws(StructureError) {

@@ -69,7 +69,6 @@ struct StaticPage: Equatable {
 }
 
 /// Runs `body` with some bytes on the stack, all zero, aligned to 8.
-@inline(__always)
 func withBytes<R>(
   _ count: Int, _ body: (UnsafeMutableRawPointer) throws(StructureError) -> R
 ) throws(StructureError) -> R {

@@ -61,7 +61,6 @@ extension Queue where Store: ~Copyable {
   }
 
   /// Writes where the consumer is, into the copy whose turn it is.
-  @inline(__always)
   func writePlace(_ consumer: inout Consumer, _ index: Int) throws(StructureError) {
     var copy = consumer.copy
     repeat { copy = (copy &+ 1) & 3 } while mustStay(copy, consumer)
@@ -83,7 +82,6 @@ extension Queue where Store: ~Copyable {
   }
 
   /// Moves the place to the first message that is not done with.
-  @inline(__always)
   private func settle(_ consumer: inout Consumer, _ index: Int) throws(StructureError) {
     consumer.place = consumer.outstanding.first ?? consumer.cursor
     try writePlace(&consumer, index)

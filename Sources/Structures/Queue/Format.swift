@@ -16,7 +16,7 @@
 ///     16  epoch            u64
 ///     24  first            u64: the number of the message that is, or is to be, the first to begin in it
 ///
-/// A record is padded to 8 bytes and never goes past the end of its segment:
+/// A record is padded to 8 bytes and never goes past the end of its segment, of which less than 16 bytes stay empty:
 ///
 ///     0   crc              u32, of the payload and of epoch, position, number, length and kind. What is not stored
 ///                          is in it, so that a record is not taken for one from elsewhere, or from before
@@ -30,7 +30,8 @@ enum Format {
   static let segments = 65536
   static let segmentHeader = 64
   static let recordHeader = 8
-  /// What a record with the least payload to speak of takes: shorter rests of a segment are padded.
+  /// What a record with the least payload to speak of takes: a shorter rest of a segment stays empty. No record says so:
+  /// it would have to be of the epoch before if the next record begins one.
   static let leastRecord = 16
   static let shifts = 16...29
 }
@@ -42,8 +43,6 @@ enum Kind {
   static let piece: UInt32 = 1
   /// A message, or its last piece, after which more of the same batch follow.
   static let batch: UInt32 = 2
-  /// What is left of a segment.
-  static let pad: UInt32 = 3
   /// The first record of an epoch; the payload is the epoch.
   static let epoch: UInt32 = 4
 }

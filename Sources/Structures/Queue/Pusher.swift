@@ -101,7 +101,6 @@ extension Queue where Store: ~Copyable {
   }
 
   /// Puts a message, or an epoch record, at `position`, in as many pieces as it takes.
-  @inline(__always)
   private func put(
     _ payload: UnsafeRawBufferPointer, lastKind: UInt32, _ position: inout Int, _ number: Int,
     _ pusher: inout Pusher, _ start: UnsafeMutableRawPointer
@@ -111,8 +110,7 @@ extension Queue where Store: ~Copyable {
       if position & mask == 0 { try unsafe beginSegment(&position, number, &pusher, start) }
       let rest = segmentSize &- (position & mask)
       if rest < Format.leastRecord {
-        let nothing = unsafe UnsafeRawBufferPointer(start: nil, count: 0)
-        try unsafe putRecord(nothing, Kind.pad, &position, number, &pusher, start)
+        position &+= rest
         continue
       }
       let left = payload.count &- done
@@ -202,7 +200,6 @@ extension Queue where Store: ~Copyable {
     return epoch
   }
 
-  @inline(__always)
   private func flush(_ pusher: inout Pusher, _ start: UnsafeMutableRawPointer) throws(StructureError) {
     if pusher.filled == 0 { return }
     let count = pusher.filled

@@ -33,11 +33,11 @@ extension Queue where Store: ~Copyable {
   /// change its bytes any more.
   ///
   /// - Parameter assembled: how many bytes of the assembly are to be kept.
-  @inline(__always)
   func record(
     at place: Place, limit: Int, _ reader: inout Reader, assembled: Int
   ) throws(StructureError) -> Record? {
     var position = place.position
+    if segmentSize &- (position & mask) < Format.leastRecord { position = (position | mask) &+ 1 }
     if position & mask == 0 { position &+= Format.segmentHeader }
     if position &>> shift != reader.segment {
       let segment = position &>> shift
@@ -46,14 +46,14 @@ extension Queue where Store: ~Copyable {
       reader.segmentOffset = slotOffset(slot)
     }
     let rest = segmentSize &- (position & mask)
-    guard rest >= Format.recordHeader, position < limit else { return nil }
+    guard position < limit else { return nil }
     var header = unsafe try bytes(Format.recordHeader, at: position, limit: limit, &reader)
     let crc = UInt32(littleEndian: unsafe header.load(as: UInt32.self))
     let tag = UInt32(littleEndian: unsafe header.load(fromByteOffset: 4, as: UInt32.self))
     let (kind, count) = (tag & 7, Int(tag &>> 3))
     let size = Format.recordHeader &+ padded(count)
     // Checked before: a length that was never stored is not to make us read elsewhere.
-    guard crc != 0, kind <= Kind.epoch, size <= rest, position &+ size <= limit else { return nil }
+    guard crc != 0, kind <= Kind.epoch, kind != 3, size <= rest, position &+ size <= limit else { return nil }
     var payload: UnsafeRawPointer
     let isAssembled = size > Reader.windowBytes
     if isAssembled {
@@ -117,7 +117,6 @@ extension Queue where Store: ~Copyable {
 
   /// Runs `body` with the message at a place, and returns the place behind it; nil if there is none below `limit`.
   /// Throws `corrupt` for anything else there.
-  @inline(__always)
   func message<R>(
     at place: Place, limit: Int, _ reader: inout Reader,
     _ body: (UnsafeRawBufferPointer) throws(StructureError) -> R
