@@ -18,7 +18,8 @@ all() ->
      who_waits_is_told_of_close, a_message_for_a_dead_waiter_goes_to_another, every_waiter_gets_one,
      consumers_see_every_message, purge_is_for_one_consumer, a_queue_has_one_owner, another_vm_takes_the_lock_over,
      closed_is_an_error, a_full_queue_says_so, options_are_kept_in_the_file, sync_every_shares_syncs,
-     a_named_owner_is_restarted_without_loss, wrong_arguments_are_explained, errors_have_texts,
+     a_named_owner_is_restarted_without_loss, an_owner_without_a_queue_does_not_start,
+     wrong_arguments_are_explained, errors_have_texts,
      no_mail_is_left_behind, killed_vms_lose_nothing].
 
 init_per_testcase(Case, Config) -> emmap_test:directory(Case, Config).
@@ -255,7 +256,7 @@ consumers_see_every_message(Config) ->
 
 purge_is_for_one_consumer(Config) ->
     Queue = open(Config),
-    {ok, Other} = emmap_queue:consumer(Queue, other),
+    {ok, Other} = emmap_queue:consumer(Queue, other, newest),
     ok = emmap_queue:push_list(Queue, [a, b]),
     ok = emmap_queue:purge(Queue),
     ?assertEqual({[], [a, b]}, {drain(Queue), drain(Other)}).
@@ -354,6 +355,16 @@ a_named_owner_is_restarted_without_loss(Config) ->
     ?assertMatch({error, locked}, emmap_queue:start_link({local, Name}, Path)),
     ok = emmap_queue:close(Queue).
 
+an_owner_without_a_queue_does_not_start(Config) ->
+    process_flag(trap_exit, true),
+    Name = a_queue_of_the_suite,
+    Path = emmap_test:path(Config, "none/queue"),
+    ?assertEqual({error, enoent}, emmap_queue:start_link({local, Name}, Path)),
+    ?assertEqual({error, enoent}, emmap_queue:start_link({local, Name}, Path, [])),
+    ?assertEqual({error, bad_magic},
+                 emmap_queue:start_link({local, Name}, emmap_test:file(Config, "text", "no queue, but a text"), [])),
+    ?assertEqual({error, closed}, emmap_queue:pop(Name)).
+
 %%% Arguments
 
 wrong_arguments_are_explained(Config) ->
@@ -374,6 +385,8 @@ wrong_arguments_are_explained(Config) ->
                  {fun() -> emmap_queue:open(Path, [{sync, always}]) end, 2, "bad value"},
                  {fun() -> emmap_queue:open(Path, [{chmod, -1}]) end, 2, "bad value"},
                  {fun() -> emmap_queue:open(Path, options) end, 2, "list"},
+                 {fun() -> emmap_queue:start_link(a, Path) end, 1, "local"},
+                 {fun() -> emmap_queue:start_link({global, a}, Path, []) end, 1, "local"},
                  {fun() -> emmap_queue:close({a}) end, 1, "not a queue"},
                  {fun() -> emmap_queue:push({a}, b) end, 1, "not a queue"},
                  {fun() -> emmap_queue:push_list({a}, []) end, 1, "not a queue"},

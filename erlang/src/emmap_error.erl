@@ -85,6 +85,7 @@ argument_text(not_a_count) ->
     text("not a number of counters: an integer from 0 to ~b", [emmap_counters:max_count()]);
 argument_text(past_the_end) -> <<"the range ends past the end of the mapping">>;
 argument_text(not_counters) -> <<"not a file of counters">>;
+argument_text(not_a_local_name) -> <<"not {local, Name} with an atom">>;
 argument_text(not_a_queue) -> <<"not a queue">>;
 argument_text(not_iodata) -> <<"not iodata, and the queue is one of bytes">>;
 argument_text(not_messages) -> <<"not a list of messages">>;

@@ -144,14 +144,17 @@ shift(Bytes, Shift) -> shift(Bytes bsr 1, Shift + 1).
 
 %% @doc Starts a process that owns a queue, with no options. See {@link start_link/3}.
 -spec start_link(Name :: {local, atom()}, File :: file:name_all()) -> {ok, pid()} | {error, term()}.
-start_link(Name, File) -> emmap_queue_owner:start_link(Name, File, []).
+start_link({local, Name}, File) when is_atom(Name) -> emmap_queue_owner:start_link({local, Name}, File, []);
+start_link(Name, File) -> ?badarg([Name, File], {1, not_a_local_name}).
 
 %% @doc Starts a process that opens a queue, and closes it when it ends: for a supervisor. All functions of this module
 %% take its name in place of the queue, and go to no process for that; so nothing is lost when the owner is started
 %% again, and who waits for a message then goes on waiting with the new one when it calls again.
 -spec start_link(Name :: {local, atom()}, File :: file:name_all(), Options :: [option()]) ->
           {ok, pid()} | {error, term()}.
-start_link(Name, File, Options) -> emmap_queue_owner:start_link(Name, File, Options).
+start_link({local, Name}, File, Options) when is_atom(Name) ->
+    emmap_queue_owner:start_link({local, Name}, File, Options);
+start_link(Name, File, Options) -> ?badarg([Name, File, Options], {1, not_a_local_name}).
 
 %% @doc Closes a queue; all that is in it is on disk then. Whoever waits for a message gets `{error, closed}'.
 -spec close(Queue :: name()) -> ok | {error, reason()}.
