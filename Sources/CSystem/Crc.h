@@ -45,7 +45,13 @@ __attribute__((target("sse4.2"))) static inline uint32_t crc32c_instruction(
     wide = __builtin_ia32_crc32di(wide, word);
   }
   crc = (uint32_t)wide;
-  for (; count > 0; count--) crc = __builtin_ia32_crc32qi(crc, *next++);
+  if (count & 4) {
+    uint32_t word;
+    memcpy(&word, next, 4);
+    crc = __builtin_ia32_crc32si(crc, word);
+    next += 4;
+  }
+  for (count &= 3; count > 0; count--) crc = __builtin_ia32_crc32qi(crc, *next++);
   return crc;
 }
 

@@ -9,7 +9,7 @@ struct Atoms {
   var closed, truncated, fixedSize, tooShort, notSupported: Term
   var misaligned, outOfRange, readOnly: Term
   var double: Term
-  var empty, locked, full, corrupt, badMagic, notFound, lastConsumer, ready, queue, clean: Term
+  var empty, locked, full, corrupt, badMagic, notFound, lastConsumer, ready, queue, clean, term: Term
 
   init(_ env: Environment) {
     ok = env.atom("ok")
@@ -51,5 +51,6 @@ struct Atoms {
     ready = env.atom("ready")
     queue = env.atom("emmap_queue")
     clean = env.atom("clean")
+    term = env.atom("term")
   }
 }

@@ -27,6 +27,7 @@ extension Call {
     switch error {
     case .file(let failure): reason(failure)
     case .corrupt(let place): env.tuple(atoms.corrupt, env.integer(place))
+    case .undecodable: env.tuple(atoms.corrupt, atoms.term)
     case .badMagic: atoms.badMagic
     case .locked: atoms.locked
     case .full: atoms.full

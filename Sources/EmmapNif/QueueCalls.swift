@@ -73,6 +73,16 @@ extension Call {
     return binary
   }
 
+  /// What a message stands for: a term, or in a queue of bytes the binary.
+  @inline(__always)
+  fileprivate func decode(
+    _ bytes: UnsafeRawBufferPointer, _ handle: UnsafeMutablePointer<QueueHandle>
+  ) throws(StructureError) -> Term {
+    if unsafe handle.pointee.queue.type != 0 { return try unsafe binary(bytes) }
+    guard let term = unsafe env.decode(bytes) else { throw .undecodable }
+    return term
+  }
+
   @inline(__always)
   fileprivate func charge(_ messages: Int, _ bytes: Int) {
     let cost = messages &* bytesPerMessage &+ bytes
@@ -158,7 +168,7 @@ enum QueuePushList: QueueCall {
   }
 }
 
-/// `queue_pop(Queue, Consumer)`: the bare binary, or `empty`.
+/// `queue_pop(Queue, Consumer)`: `{ok, Term}`, or `empty`.
 enum QueuePop: QueueCall {
   static var name: StaticString { "queue_pop" }
   static var blocking: NifFunction { { unsafe perform(QueuePop.self, $0, $1, $2, mayBlock: true) } }
@@ -167,16 +177,17 @@ enum QueuePop: QueueCall {
   static func answer(_ call: Call, mayBlock: Bool) throws(StructureError) -> Term? {
     let handle = try unsafe call.queue()
     let name = try call.consumer(1)
-    var result = call.atoms.empty
+    var result: Term? = nil
     _ = try unsafe handle.pointee.queue.pop(1, name, mayBlock: mayBlock) { (bytes) throws(StructureError) in
       if !mayBlock && bytes.count > inlineLimit { throw .wouldWait }
-      result = try unsafe call.binary(bytes)
+      result = try unsafe call.decode(bytes, handle)
     }
-    return result
+    guard let result else { return call.atoms.empty }
+    return call.ok(result)
   }
 }
 
-/// `queue_pop_list(Queue, Consumer, Max)`: a list of binaries, or `empty`.
+/// `queue_pop_list(Queue, Consumer, Max)`: `{ok, [Term]}`, or `empty`.
 enum QueuePopList: QueueCall {
   static var name: StaticString { "queue_pop_list" }
   static var blocking: NifFunction { { unsafe perform(QueuePopList.self, $0, $1, $2, mayBlock: true) } }
@@ -192,15 +203,15 @@ enum QueuePopList: QueueCall {
     _ = try unsafe handle.pointee.queue.pop(most, name, mayBlock: mayBlock) { (bytes) throws(StructureError) in
       total &+= bytes.count
       if !mayBlock && (total > inlineLimit || terms.count >= inlineMessages) { throw .wouldWait }
-      terms.append(try unsafe call.binary(bytes))
+      terms.append(try unsafe call.decode(bytes, handle))
     }
-    if terms.isEmpty { return most == 0 ? call.env.list([]) : call.atoms.empty }
+    if terms.isEmpty { return most == 0 ? call.ok(call.env.list([])) : call.atoms.empty }
     call.charge(terms.count, total)
-    return call.env.list(terms)
+    return call.ok(call.env.list(terms))
   }
 }
 
-/// `queue_peek(Queue, Consumer)`: the bare binary, or `empty`.
+/// `queue_peek(Queue, Consumer)`: `{ok, Term}`, or `empty`.
 enum QueuePeek: QueueCall {
   static var name: StaticString { "queue_peek" }
   static var blocking: NifFunction { { unsafe perform(QueuePeek.self, $0, $1, $2, mayBlock: true) } }
@@ -210,13 +221,14 @@ enum QueuePeek: QueueCall {
     let found = try unsafe handle.pointee.queue.peek(try call.consumer(1), mayBlock: mayBlock) {
       (bytes) throws(StructureError) in
       if !mayBlock && bytes.count > inlineLimit { throw .wouldWait }
-      return try unsafe call.binary(bytes)
+      return try unsafe call.decode(bytes, handle)
     }
-    return found ?? call.atoms.empty
+    guard let found else { return call.atoms.empty }
+    return call.ok(found)
   }
 }
 
-/// `queue_take(Queue, Consumer)`: `{Binary, Number, Delivery}`, or `empty`.
+/// `queue_take(Queue, Consumer)`: `{ok, Term, {Number, Delivery}}`, or `empty`.
 enum QueueTake: QueueCall {
   static var name: StaticString { "queue_take" }
   static var blocking: NifFunction { { unsafe perform(QueueTake.self, $0, $1, $2, mayBlock: true) } }
@@ -228,10 +240,11 @@ enum QueueTake: QueueCall {
     let found = try unsafe handle.pointee.queue.take(try call.consumer(1), owner: caller.word, mayBlock: mayBlock) {
       (bytes) throws(StructureError) in
       if !mayBlock && bytes.count > inlineLimit { throw .wouldWait }
-      return try unsafe call.binary(bytes)
+      return try unsafe call.decode(bytes, handle)
     }
-    guard let (binary, receipt) = found else { return call.atoms.empty }
-    return call.env.tuple([binary, call.env.integer(receipt.number), call.env.integer(receipt.delivery)])
+    guard let (term, receipt) = found else { return call.atoms.empty }
+    let name = call.env.tuple(call.env.integer(receipt.number), call.env.integer(receipt.delivery))
+    return call.env.tuple([call.atoms.ok, term, name])
   }
 }
 
@@ -337,7 +350,7 @@ enum QueueRemoveConsumer: QueueCall {
   }
 }
 
-/// `queue_read(Queue, Consumer, Position, Number, Epoch, Max)`: `{[Binary], Position, Number, Epoch}`, without taking
+/// `queue_read(Queue, Consumer, Position, Number, Epoch, Max)`: `{[Term], Position, Number, Epoch}`, without taking
 /// them. With epoch 0 from the first message.
 enum QueueRead: QueueCall {
   static var name: StaticString { "queue_read" }
@@ -354,7 +367,7 @@ enum QueueRead: QueueCall {
       (bytes) throws(StructureError) in
       total &+= bytes.count
       if !mayBlock && total > inlineLimit { throw .wouldWait }
-      terms.append(try unsafe call.binary(bytes))
+      terms.append(try unsafe call.decode(bytes, handle))
       return terms.count < most && total < 1 << 20
     }
     call.charge(terms.count, total)

@@ -84,9 +84,8 @@ struct QueueHandle: ~Copyable {
   /// Tells those who wait that `count` messages were pushed: as many of each consumer.
   @inline(__always)
   func wake(_ count: Int, _ env: Environment) {
-    // As in wait.
-    atomicMemoryFence(ordering: .sequentiallyConsistent)
-    if waiterCount.load(ordering: .relaxed) > 0 { wakeWaiting(count, nil, env) }
+    // Behind the lock that the push has given back: see wait, and Lock.unlock.
+    if waiterCount.load(ordering: .sequentiallyConsistent) > 0 { wakeWaiting(count, nil, env) }
   }
 
   @inline(never)

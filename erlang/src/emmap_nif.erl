@@ -250,21 +250,21 @@ queue_push(_, _) -> ?not_loaded.
 -spec queue_push_list(handle(), [binary()]) -> ok | queue_error().
 queue_push_list(_, _) -> ?not_loaded.
 
-%% @doc Takes a message away. The bare bytes.
--spec queue_pop(handle(), consumer()) -> binary() | empty | queue_error().
+%% @doc Takes a message away.
+-spec queue_pop(handle(), consumer()) -> {ok, term()} | empty | queue_error().
 queue_pop(_, _) -> ?not_loaded.
 
 %% @doc Takes messages away.
--spec queue_pop_list(handle(), consumer(), Max :: non_neg_integer()) -> [binary()] | empty | queue_error().
+-spec queue_pop_list(handle(), consumer(), Max :: non_neg_integer()) -> {ok, [term()]} | empty | queue_error().
 queue_pop_list(_, _, _) -> ?not_loaded.
 
 %% @doc Looks at the next message.
--spec queue_peek(handle(), consumer()) -> binary() | empty | queue_error().
+-spec queue_peek(handle(), consumer()) -> {ok, term()} | empty | queue_error().
 queue_peek(_, _) -> ?not_loaded.
 
 %% @doc Hands a message to the caller.
 -spec queue_take(handle(), consumer()) ->
-          {binary(), Number :: non_neg_integer(), Delivery :: non_neg_integer()} | empty | queue_error().
+          {ok, term(), {Number :: non_neg_integer(), Delivery :: non_neg_integer()}} | empty | queue_error().
 queue_take(_, _) -> ?not_loaded.
 
 %% @doc Lets a message that was taken go.
@@ -280,7 +280,7 @@ queue_nack(_, _, _, _) -> ?not_loaded.
 %% @doc Reads messages from a place on, or with epoch 0 from the first, and leaves them there.
 -spec queue_read(handle(), consumer(), Position :: non_neg_integer(), Number :: non_neg_integer(),
                  Epoch :: non_neg_integer(), Max :: pos_integer()) ->
-          {[binary()], Position :: non_neg_integer(), Number :: non_neg_integer(), Epoch :: non_neg_integer()}
+          {[term()], Position :: non_neg_integer(), Number :: non_neg_integer(), Epoch :: non_neg_integer()}
         | queue_error().
 queue_read(_, _, _, _, _, _) -> ?not_loaded.
 

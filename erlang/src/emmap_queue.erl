@@ -212,21 +212,17 @@ encode_list(Type, Terms) ->
         error:_ -> error
     end.
 
-decode(binary, Bytes) -> {ok, Bytes};
-decode(term, Bytes) ->
-    try {ok, binary_to_term(Bytes)}
-    catch error:badarg -> {error, {corrupt, term}}
-    end.
-
 synced(#emmap_queue{handle = Handle, sync = every}, ok) -> wait_for_disk(Handle);
 synced(_, Result) -> Result.
 
 %% @doc Takes the first term away; `empty' if there is none.
 -spec pop(Queue :: name()) -> {ok, term()} | empty | {error, reason()}.
+pop(#emmap_queue{handle = Handle, consumer = Consumer}) when is_reference(Handle) ->
+    emmap_nif:queue_pop(Handle, Consumer);
 pop(Queue) ->
     case find(Queue) of
-        #emmap_queue{handle = Handle, consumer = Consumer, type = Type} ->
-            answer(Type, emmap_nif:queue_pop(Handle, Consumer));
+        #emmap_queue{handle = Handle, consumer = Consumer} ->
+            emmap_nif:queue_pop(Handle, Consumer);
         {error, _} = Error -> Error;
         false -> ?not_a_queue([Queue])
     end.
@@ -235,42 +231,30 @@ pop(Queue) ->
 -spec pop(Queue :: name(), Timeout :: timeout()) -> {ok, term()} | empty | {error, reason()}.
 pop(Queue, Timeout) when ?is_timeout(Timeout) ->
     case find(Queue) of
-        #emmap_queue{handle = Handle, consumer = Consumer, type = Type} ->
-            answer(Type, wait(fun emmap_nif:queue_pop/2, Handle, Consumer, Timeout));
+        #emmap_queue{handle = Handle, consumer = Consumer} ->
+            wait(fun emmap_nif:queue_pop/2, Handle, Consumer, Timeout);
         {error, _} = Error -> Error;
         false -> ?not_a_queue([Queue, Timeout])
     end;
 pop(Queue, Timeout) -> ?badarg([Queue, Timeout], {2, not_a_timeout}).
 
-answer(Type, Bytes) when is_binary(Bytes) -> decode(Type, Bytes);
-answer(_, Other) -> Other.
-
 %% @doc Takes up to `Max' terms away at once.
 -spec pop_list(Queue :: name(), Max :: non_neg_integer()) -> {ok, [term()]} | empty | {error, reason()}.
 pop_list(Queue, Max) when is_integer(Max), Max >= 0, Max =< 16#7fffffff ->
     case find(Queue) of
-        #emmap_queue{handle = Handle, consumer = Consumer, type = Type} ->
-            case emmap_nif:queue_pop_list(Handle, Consumer, Max) of
-                List when is_list(List) -> decode_list(Type, List);
-                Other -> Other
-            end;
+        #emmap_queue{handle = Handle, consumer = Consumer} ->
+            emmap_nif:queue_pop_list(Handle, Consumer, Max);
         {error, _} = Error -> Error;
         false -> ?not_a_queue([Queue, Max])
     end;
 pop_list(Queue, Max) -> ?badarg([Queue, Max], {2, not_a_number_of_messages}).
 
-decode_list(binary, List) -> {ok, List};
-decode_list(term, List) ->
-    try {ok, [binary_to_term(Bytes) || Bytes <- List]}
-    catch error:badarg -> {error, {corrupt, term}}
-    end.
-
 %% @doc Returns the first term and leaves it there.
 -spec peek(Queue :: name()) -> {ok, term()} | empty | {error, reason()}.
 peek(Queue) ->
     case find(Queue) of
-        #emmap_queue{handle = Handle, consumer = Consumer, type = Type} ->
-            answer(Type, emmap_nif:queue_peek(Handle, Consumer));
+        #emmap_queue{handle = Handle, consumer = Consumer} ->
+            emmap_nif:queue_peek(Handle, Consumer);
         {error, _} = Error -> Error;
         false -> ?not_a_queue([Queue])
     end.
@@ -286,15 +270,11 @@ fold(Fun, Acc, Queue) when is_function(Fun, 2) ->
     end;
 fold(Fun, Acc, Queue) -> ?badarg([Fun, Acc, Queue], {1, not_a_function}).
 
-fold(Fun, Acc, #emmap_queue{handle = Handle, consumer = Consumer, type = Type} = Queue, {Position, Number, Epoch}) ->
+fold(Fun, Acc, #emmap_queue{handle = Handle, consumer = Consumer} = Queue, {Position, Number, Epoch}) ->
     case emmap_nif:queue_read(Handle, Consumer, Position, Number, Epoch, 100) of
         {[], _, _, _} -> {ok, Acc};
-        {List, NextPosition, NextNumber, NextEpoch} ->
-            case decode_list(Type, List) of
-                {ok, Terms} ->
-                    fold(Fun, lists:foldl(Fun, Acc, Terms), Queue, {NextPosition, NextNumber, NextEpoch});
-                Error -> Error
-            end;
+        {Terms, NextPosition, NextNumber, NextEpoch} ->
+            fold(Fun, lists:foldl(Fun, Acc, Terms), Queue, {NextPosition, NextNumber, NextEpoch});
         Error -> Error
     end.
 
@@ -328,8 +308,8 @@ is_empty(Queue) ->
 -spec take(Queue :: name()) -> {ok, term(), receipt()} | empty | {error, reason()}.
 take(Queue) ->
     case find(Queue) of
-        #emmap_queue{handle = Handle, consumer = Consumer, type = Type} ->
-            taken(Type, emmap_nif:queue_take(Handle, Consumer));
+        #emmap_queue{handle = Handle, consumer = Consumer} ->
+            emmap_nif:queue_take(Handle, Consumer);
         {error, _} = Error -> Error;
         false -> ?not_a_queue([Queue])
     end.
@@ -338,19 +318,12 @@ take(Queue) ->
 -spec take(Queue :: name(), Timeout :: timeout()) -> {ok, term(), receipt()} | empty | {error, reason()}.
 take(Queue, Timeout) when ?is_timeout(Timeout) ->
     case find(Queue) of
-        #emmap_queue{handle = Handle, consumer = Consumer, type = Type} ->
-            taken(Type, wait(fun emmap_nif:queue_take/2, Handle, Consumer, Timeout));
+        #emmap_queue{handle = Handle, consumer = Consumer} ->
+            wait(fun emmap_nif:queue_take/2, Handle, Consumer, Timeout);
         {error, _} = Error -> Error;
         false -> ?not_a_queue([Queue, Timeout])
     end;
 take(Queue, Timeout) -> ?badarg([Queue, Timeout], {2, not_a_timeout}).
-
-taken(Type, {Bytes, Number, Delivery}) when is_binary(Bytes) ->
-    case decode(Type, Bytes) of
-        {ok, Term} -> {ok, Term, {Number, Delivery}};
-        Error -> Error
-    end;
-taken(_, Other) -> Other.
 
 %% @doc Lets a term that was taken go for good. Any process may do it. `{error, not_found}': it is not taken any more
 %% under this receipt.

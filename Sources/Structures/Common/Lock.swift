@@ -38,8 +38,9 @@ struct Lock: ~Copyable {
 
   @inline(__always)
   func unlock() {
-    // Releasing: the next holder sees what this one did.
-    if word.exchange(0, ordering: .releasing) == 2 { wake() }
+    // The next holder sees what this one did. And no later load comes before it: a push looks behind it for those who
+    // wait (QueueHandle).
+    if word.exchange(0, ordering: .sequentiallyConsistent) == 2 { wake() }
   }
 
   @inline(never)

@@ -7,6 +7,8 @@ public enum StructureError: Error, Equatable {
   case file(Failure)
   /// The bytes at this place are not what was stored: an offset in the file, or a position in the queue.
   case corrupt(Int)
+  /// The message was stored as it is, and cannot be made sense of.
+  case undecodable
   /// The file is something else.
   case badMagic
   /// Somebody else has the file open.

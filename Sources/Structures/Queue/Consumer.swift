@@ -110,7 +110,10 @@ extension Queue where Store: ~Copyable {
           count &+= 1
         } catch {
           // Those before a damaged message are whole; it is told the next time.
-          guard case .corrupt = error, count > 0 else { throw error }
+          switch error {
+          case .corrupt, .undecodable: if count == 0 { throw error }
+          default: throw error
+          }
           break
         }
       }

@@ -18,8 +18,9 @@
 ///
 /// A record is padded to 8 bytes and never goes past the end of its segment, of which less than 16 bytes stay empty:
 ///
-///     0   crc              u32, of the payload and of epoch, position, number, length and kind. What is not stored
-///                          is in it, so that a record is not taken for one from elsewhere, or from before
+///     0   crc              u32, of the payload, the four bytes that follow the crc, epoch u32, position u64 and number
+///                          u64. What is not stored is in it, so that a record is not taken for one from elsewhere, or
+///                          from before
 ///     4   length << 3 | kind   u32
 ///     8   payload
 enum Format {
@@ -73,11 +74,10 @@ extension Checksum {
   func record(_ payload: State, epoch: Int, position: Int, number: Int, tag: UInt32) -> UInt32 {
     var state = payload
     var words = (
-      UInt64(bitPattern: Int64(epoch)).littleEndian, UInt64(bitPattern: Int64(position)).littleEndian,
-      UInt64(bitPattern: Int64(number)).littleEndian, UInt64(tag).littleEndian
+      (UInt64(truncatingIfNeeded: epoch) &<< 32 | UInt64(tag)).littleEndian, position.littleEndian, number.littleEndian
     )
     unsafe withUnsafeBytes(of: &words) { bytes in
-      if let start = bytes.baseAddress { unsafe add(start, count: 32, to: &state) }
+      if let start = bytes.baseAddress { unsafe add(start, count: 24, to: &state) }
     }
     return state.value
   }

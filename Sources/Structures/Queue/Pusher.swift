@@ -66,8 +66,8 @@ extension Queue where Store: ~Copyable {
         pusher.position = position
         pusher.number = number
         pusher.needsEpochRecord = false
-        try storage.storeWord(number, at: Format.hint &+ 8)
-        try storage.storeWord(position, at: Format.hint)
+        var hint = (position.littleEndian, number.littleEndian)
+        try unsafe storage.write(&hint, count: 16, at: Format.hint)
         // Releasing: who sees the tail sees the records before it. It is what commits them.
         self.number.store(number, ordering: .releasing)
         tail.store(position, ordering: .releasing)
