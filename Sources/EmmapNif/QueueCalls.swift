@@ -237,12 +237,20 @@ enum QueueTake: QueueCall {
     let handle = try unsafe call.queue()
     guard let caller = call.env.caller() else { throw .badArgument }
     try unsafe handle.pointee.watch(call, caller, handle)
-    let found = try unsafe handle.pointee.queue.take(try call.consumer(1), owner: caller.word, mayBlock: mayBlock) {
+    let consumer = try call.consumer(1)
+    let found = try unsafe handle.pointee.queue.take(consumer, owner: caller.word, mayBlock: mayBlock) {
       (bytes) throws(StructureError) in
       if !mayBlock && bytes.count > inlineLimit { throw .wouldWait }
       return try unsafe call.decode(bytes, handle)
     }
     guard let (term, receipt) = found else { return call.atoms.empty }
+    // On a dirty scheduler a process may end in the middle of its call. Either it is noticed after the message was
+    // handed out, and gives that back, or it was before.
+    if unsafe mayBlock && !handle.pointee.isWatched(caller) {
+      try unsafe handle.pointee.queue.giveBack(receipt, consumer, mayBlock: true)
+      unsafe handle.pointee.wakeOne(consumer.index, call.env)
+      return call.atoms.empty
+    }
     let name = call.env.tuple(call.env.integer(receipt.number), call.env.integer(receipt.delivery))
     return call.env.tuple([call.atoms.ok, term, name])
   }

@@ -131,6 +131,14 @@ struct QueueHandle: ~Copyable {
     if isNew { throw .notFound }
   }
 
+  /// Tells whether the end of a process has not been noticed yet.
+  func isWatched(_ process: Process) -> Bool {
+    waiting.locked { waiting in
+      let place = Self.place(of: process.word, in: waiting.monitored)
+      return place < waiting.monitored.count && waiting.monitored[place] == process.word
+    }
+  }
+
   private static func place(of word: UInt, in words: [UInt]) -> Int {
     var (low, high) = (0, words.count)
     while low < high {

@@ -5,6 +5,8 @@ import Synchronization
 /// A mapped file: every access is one of `File`'s checked ones.
 public struct MappedStorage: Storage, ~Copyable {
   private let file: File
+  /// Whether the file's name is on disk, if it was made here.
+  private let hasSynced = Atomic<Bool>(false)
 
   /// Maps a file, or makes a new one, which is empty.
   ///
@@ -95,8 +97,14 @@ public struct MappedStorage: Storage, ~Copyable {
 
   /// See `Storage`.
   public func syncData() throws(StructureError) {
-    // syncAll: the first one also brings a new file's name to disk.
-    do throws(Failure) { try file.syncAll() } catch { throw .file(error) }
+    do throws(Failure) {
+      if hasSynced.load(ordering: .relaxed) { return try file.syncData() }
+      // The first one also brings a new file's name to disk.
+      try file.syncAll()
+      hasSynced.store(true, ordering: .relaxed)
+    } catch {
+      throw .file(error)
+    }
   }
 
   /// See `Storage`.
