@@ -11,6 +11,7 @@ public struct Process: Equatable, Sendable {
   /// The word that stands for the process.
   public var word: UInt { raw.pid }
 
+  /// Tells whether both are the same.
   public static func == (a: Process, b: Process) -> Bool { a.word == b.word }
 }
 

@@ -123,11 +123,18 @@ check(Directory, #{next := Next, pushed := PushedBefore, gone := Gone} = State) 
     Ends2 = consistent(Taken, lists:reverse(LeftToTake), maps:get(taken, State), Pushes),
     %% Both see the same queue.
     Ends = maps:merge_with(fun(_, A, B) -> max(A, B) end, Ends1, Ends2),
-    %% What was lost from view with the one that was to take it away stays so; the rest is what comes first next time.
+    Rest = rest(Queue, lists:reverse(Left)),
+    RestToTake = rest(Taking, lists:reverse(LeftToTake)),
     ok = emmap_queue:close(Queue),
-    State#{next := Ends, popped := lists:reverse(Left), taken := lists:reverse(LeftToTake),
+    State#{next := Ends, popped := Rest, taken := RestToTake,
            pushed := PushedBefore + lists:sum([maps:get(W, Ends) - maps:get(W, Next) || W <- [1, 2]]),
            gone := Gone + lists:sum([erlang:length(Terms) || {Terms, _} <- Popped ++ Taken])}.
+
+%% What is there in the next round: not more and more of it, where one consumer is slower than those who push.
+rest(Queue, Left) when erlang:length(Left) > 2000 ->
+    ok = emmap_queue:purge(Queue),
+    [];
+rest(_, Left) -> Left.
 
 %% {The first number, what was surely pushed, what may have been}: numbers behind the last.
 pushed(Log, First) -> pushed(Log, First, First).

@@ -69,6 +69,7 @@ extension Queue where Store: ~Copyable {
     if kind == Kind.epoch {
       guard count == 8 else { return nil }
       let found = Int(littleEndian: unsafe payload.loadUnaligned(as: Int.self))
+      guard found >= 0, found < Int(UInt32.max) else { return nil }
       #if DEBUG
         if !(omits(.epochsAscend) || found >= epoch) { return nil }
       #else
