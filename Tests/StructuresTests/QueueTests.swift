@@ -173,6 +173,59 @@ import Testing
     print("killed after each of \(steps) steps")
   }
 
+  /// A consumer is made and another removed; the power fails after each step of that, in many ways: both are there or
+  /// not, and where they were.
+  @Test func consumers_come_and_go_as_a_whole() throws {
+    var numbers = Numbers(state: 11)
+    for steps in 0..<12 {
+      for round in 0..<200 {
+        var disk = Disk()
+        var queue = try open(disk)
+        try queue.push(all: (0..<6).map { message($0) })
+        // What was in the slot before has left its places there.
+        let old = try queue.consumer("old")
+        _ = try queue.pop(5, old)
+        try remove("old", queue)
+        let going = try queue.consumer("going")
+        _ = try queue.pop(3, going)
+        _ = try queue.pop(2)
+        try queue.queue.sync()
+        disk.stepsLeft = steps
+        var (isMade, isRemoved) = (false, false)
+        do throws(StructureError) {
+          _ = try queue.consumer("coming")
+          isMade = true
+          try remove("going", queue)
+          isRemoved = true
+        } catch {
+          #expect(error == Disk.killed)
+        }
+        disk = disk.afterPowerFailure(unit: [16, 64, 512][round % 3], &numbers)
+        queue = try open(disk)
+        let names = try names(of: queue)
+        if isMade { #expect(names.contains("coming")) }
+        if isRemoved { #expect(!names.contains("going")) }
+        if !isMade { #expect(names.contains("going")) }
+        #expect(!names.contains("old"))
+        if names.contains("coming") { #expect(try queue.length(queue.consumer("coming")) == 4) }
+        if names.contains("going") { #expect(try queue.length(queue.consumer("going")) == 3) }
+        #expect(try queue.pop(9) == (2..<6).map { message($0) })
+      }
+    }
+  }
+
+  private func remove(_ name: String, _ queue: Held<SimulatedStorage>) throws(StructureError) {
+    try unsafe withBuffers([[UInt8](name.utf8)]) { (buffers) throws(StructureError) in
+      try unsafe queue.queue.removeConsumer(buffers[0])
+    }
+  }
+
+  private func names(of queue: Held<SimulatedStorage>) throws(StructureError) -> [String] {
+    var names: [String] = []
+    try unsafe queue.queue.forEachConsumer { (name, _) in unsafe names.append(String(decoding: name, as: UTF8.self)) }
+    return names
+  }
+
   // MARK: Damage
 
   /// Every bit of a small file is flipped once, in a file that was closed: every answer is right, or an error. In the
