@@ -20,7 +20,7 @@ all() ->
      closed_is_an_error, a_full_queue_says_so, options_are_kept_in_the_file, sync_every_shares_syncs,
      a_named_owner_is_restarted_without_loss, an_owner_without_a_queue_does_not_start,
      wrong_arguments_are_explained, errors_have_texts,
-     no_mail_is_left_behind, killed_vms_lose_nothing].
+     a_full_disk_leaves_the_queue_as_it_was, no_mail_is_left_behind, killed_vms_lose_nothing].
 
 init_per_testcase(Case, Config) -> emmap_test:directory(Case, Config).
 end_per_testcase(_, _) -> ok.
@@ -319,6 +319,34 @@ a_full_queue_says_so(Config) ->
     ?assertEqual(lists:seq(0, Count - 1), [N || {N, _} <- drain(Queue)]),
     ok = emmap_queue:push(Queue, again),
     ?assertEqual([again], drain(Queue)).
+
+%% In a VM of its own, which a page that the disk has no room for would end.
+a_full_disk_leaves_the_queue_as_it_was(Config) ->
+    Directory = ?config(directory, Config),
+    case emmap_vm:may_mount(Directory) of
+        true -> emmap_vm:survives(fun() -> fill_disk(Directory) end, #{tmpfs => {Directory, "400k"}});
+        Why -> {skip, Why}
+    end.
+
+fill_disk(Directory) ->
+    {ok, Queue} = emmap_queue:open(filename:join(Directory, "queue"), [{segment_size, 65536}]),
+    Push = fun Push(N) ->
+               case emmap_queue:push(Queue, {N, binary:copy(<<0>>, 1000)}) of
+                   ok -> Push(N + 1);
+                   {error, enospc} -> N
+               end
+           end,
+    Count = Push(0),
+    true = Count > 100,
+    {error, enospc} = emmap_queue:push_list(Queue, [binary:copy(<<1>>, 100000), small]),
+    Count = emmap_queue:length(Queue),
+    ok = emmap_queue:sync(Queue),
+    %% What consumers have passed makes room.
+    [{ok, {N, _}} = emmap_queue:pop(Queue) || N <- lists:seq(0, 99)],
+    ok = emmap_queue:push(Queue, {Count, binary:copy(<<0>>, 1000)}),
+    Left = [N || {N, _} <- drain(Queue)],
+    Left = lists:seq(100, Count),
+    ok = emmap_queue:close(Queue).
 
 options_are_kept_in_the_file(Config) ->
     Queue = open(Config, [{type, binary}, {chmod, 8#640}]),
