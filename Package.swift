@@ -14,7 +14,10 @@ let settings: [SwiftSetting] = [
   .treatAllWarnings(as: .error),
   // The checks of exclusive access are for classes and globals; ours are atomics, or set once at load.
   .unsafeFlags(
-    ["-enforce-exclusivity=unchecked", "-Xfrontend", "-disable-stack-protector"], .when(configuration: .release)),
+    // And each function in a section of its own, so that the linker can leave out what nobody calls.
+    [
+      "-enforce-exclusivity=unchecked", "-Xfrontend", "-disable-stack-protector", "-Xfrontend", "-function-sections",
+    ], .when(configuration: .release)),
 ]
 let erlangHeaders: SwiftSetting = .unsafeFlags(["-Xcc", "-I\(erlangInclude)"])
 
@@ -25,20 +28,24 @@ let package = Package(
     .systemLibrary(name: "CErlNif"),
     .systemLibrary(name: "CSystem"),
     .target(name: "MemoryMap", dependencies: ["CSystem"], swiftSettings: settings),
+    .target(name: "Structures", dependencies: ["MemoryMap", "CSystem"], swiftSettings: settings),
     .target(name: "ErlNif", dependencies: ["CErlNif"], swiftSettings: settings + [erlangHeaders]),
     .target(
-      name: "EmmapNif", dependencies: ["MemoryMap", "ErlNif", "CSystem"],
+      name: "EmmapNif", dependencies: ["MemoryMap", "Structures", "ErlNif", "CSystem"],
       exclude: ["exports.map"], swiftSettings: settings + [erlangHeaders],
       linkerSettings: [
         .unsafeFlags([
           "-Xlinker", "--version-script=\(Context.packageDirectory)/Sources/EmmapNif/exports.map",
           "-Xlinker", "-z", "-Xlinker", "now", "-Xlinker", "-z", "-Xlinker", "nodelete",
-          "-Xlinker", "--gc-sections", "-Xlinker", "--strip-all",
+          // lld forgets what nobody calls: GNU's linker would still ask for the newest libc that any of it names.
+          "-use-ld=lld", "-Xlinker", "--gc-sections", "-Xlinker", "--strip-all",
           // Else the linker takes the path that it writes to.
           "-Xlinker", "-soname=emmap.so",
         ]),
         .unsafeFlags(embedded, .when(configuration: .release)),
       ]),
     .testTarget(name: "MemoryMapTests", dependencies: ["MemoryMap", "CSystem"], swiftSettings: settings),
+    .testTarget(
+      name: "StructuresTests", dependencies: ["Structures", "MemoryMap", "CSystem"], swiftSettings: settings),
   ]
 )

@@ -10,6 +10,7 @@ struct Atoms {
   var closed, truncated, fixedSize, tooShort, notSupported: Term
   var misaligned, outOfRange, readOnly: Term
   var done, double, last, locked, shared, exclusive, none: Term
+  var empty, full, corrupt, badMagic, notFound, lastConsumer, ready, queue, clean, term: Term
 
   init(_ env: Environment) {
     ok = env.atom("ok")
@@ -61,5 +62,15 @@ struct Atoms {
     shared = env.atom("shared")
     exclusive = env.atom("exclusive")
     none = env.atom("none")
+    empty = env.atom("empty")
+    full = env.atom("full")
+    corrupt = env.atom("corrupt")
+    badMagic = env.atom("bad_magic")
+    notFound = env.atom("not_found")
+    lastConsumer = env.atom("last_consumer")
+    ready = env.atom("ready")
+    queue = env.atom("emmap_queue")
+    clean = env.atom("clean")
+    term = env.atom("term")
   }
 }

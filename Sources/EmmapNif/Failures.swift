@@ -1,6 +1,7 @@
 import CSystem
 import ErlNif
 import MemoryMap
+import Structures
 
 /// The one place that turns failures into terms.
 extension Call {
@@ -18,6 +19,21 @@ extension Call {
     case .outOfRange: atoms.outOfRange
     case .readOnly: atoms.readOnly
     case .badArgument: atoms.badarg
+    }
+  }
+
+  /// The term that stands for a failure of a structure.
+  func reason(_ error: StructureError) -> Term {
+    switch error {
+    case .file(let failure): reason(failure)
+    case .corrupt(let place): env.tuple(atoms.corrupt, env.integer(place))
+    case .undecodable: env.tuple(atoms.corrupt, atoms.term)
+    case .badMagic: atoms.badMagic
+    case .locked: atoms.locked
+    case .full: atoms.full
+    case .notFound: atoms.notFound
+    case .lastConsumer: atoms.lastConsumer
+    case .wouldWait, .badArgument: atoms.badarg
     }
   }
 }

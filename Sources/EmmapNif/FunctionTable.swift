@@ -52,6 +52,28 @@ let functionTable: [NifRow] = [
   row(TypedAtomicCompareExchange.self, 5, .normal) {
     unsafe perform(TypedAtomicCompareExchange.self, $0, $1, $2, mayBlock: false)
   },
+  // Queues: what may wait for a disk.
+  row(QueueOpen.self, 7, .dirtyIO),
+  row(QueueConsumer.self, 3, .dirtyIO),
+  row(QueueRemoveConsumer.self, 2, .dirtyIO),
+  row(QueuePurge.self, 2, .dirtyIO),
+  row(QueueInfo.self, 2, .dirtyIO),
+  row(QueueClose.self, 1, .dirtyIO),
+  // Here while messages are small, and neither a segment nor a lock has to be waited for.
+  row(QueuePush.self, 2, .normal) { unsafe perform(QueuePush.self, $0, $1, $2, mayBlock: false) },
+  row(QueuePushList.self, 2, .normal) { unsafe perform(QueuePushList.self, $0, $1, $2, mayBlock: false) },
+  row(QueuePop.self, 2, .normal) { unsafe perform(QueuePop.self, $0, $1, $2, mayBlock: false) },
+  row(QueuePopList.self, 3, .normal) { unsafe perform(QueuePopList.self, $0, $1, $2, mayBlock: false) },
+  row(QueuePeek.self, 2, .normal) { unsafe perform(QueuePeek.self, $0, $1, $2, mayBlock: false) },
+  row(QueueTake.self, 2, .normal) { unsafe perform(QueueTake.self, $0, $1, $2, mayBlock: false) },
+  row(QueueAck.self, 4, .normal) { unsafe perform(QueueAck.self, $0, $1, $2, mayBlock: false) },
+  row(QueueNack.self, 4, .normal) { unsafe perform(QueueNack.self, $0, $1, $2, mayBlock: false) },
+  row(QueueRead.self, 6, .normal) { unsafe perform(QueueRead.self, $0, $1, $2, mayBlock: false) },
+  row(QueueLength.self, 2, .normal) { unsafe perform(QueueLength.self, $0, $1, $2, mayBlock: false) },
+  // Leaves a letter; the one who makes a sync moves.
+  row(QueueWait.self, 3, .normal) { unsafe perform(QueueWait.self, $0, $1, $2, mayBlock: false) },
+  row(QueueCancel.self, 3, .normal) { unsafe perform(QueueCancel.self, $0, $1, $2, mayBlock: false) },
+  row(QueueSync.self, 3, .normal) { unsafe perform(QueueSync.self, $0, $1, $2, mayBlock: false) },
 ]
 
 /// A row of the function that dirty schedulers call, or of another one. That is a closure in the table: the VM's kind

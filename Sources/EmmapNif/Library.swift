@@ -1,6 +1,7 @@
 import CErlNif
 import ErlNif
 import MemoryMap
+import Structures
 
 /// A handle as Erlang holds it: the object of a resource.
 struct Handle: ~Copyable {
@@ -14,6 +15,7 @@ struct Handle: ~Copyable {
 struct LibraryState {
   let handles: ResourceType<Handle>
   let regions: ResourceType<Region>
+  let queues: ResourceType<QueueHandle>
   let atoms: Atoms
 }
 
@@ -37,10 +39,20 @@ private func start(_ env: OpaquePointer?) -> Int32 {
       env, "emmap_region_1",
       destructor: { _, object in
         unsafe object?.assumingMemoryBound(to: Region.self).deinitialize(count: 1)
+      }),
+    let queues = unsafe ResourceType<QueueHandle>(
+      env, "emmap_queue_1",
+      destructor: { _, object in
+        unsafe object?.assumingMemoryBound(to: QueueHandle.self).deinitialize(count: 1)
+      },
+      down: { env, object, process, _ in
+        guard let process = unsafe process, let object = unsafe object else { return }
+        unsafe object.assumingMemoryBound(to: QueueHandle.self).pointee
+          .ended(Process(process.pointee), Environment(env))
       })
   else { return 1 }
   let isFirst = unsafe state == nil
-  unsafe state = LibraryState(handles: handles, regions: regions, atoms: Atoms(env))
+  unsafe state = LibraryState(handles: handles, regions: regions, queues: queues, atoms: Atoms(env))
   if isFirst {
     guard unsafe startThread("emmap_reaper", { _ in Reaper.run() }) else { return 2 }
     guard unsafe startThread("emmap_remover", { _ in Reaper.runSlow() }) else { return 2 }

@@ -33,6 +33,15 @@ extension Environment {
     unsafe Term(enif_make_sub_binary(raw, binary.raw, offset, count))
   }
 
+  /// Makes the term that the bytes are of, as binary_to_term/1; nil if they are of none.
+  @inline(__always)
+  public func decode(_ bytes: UnsafeRawBufferPointer) -> Term? {
+    var term: ERL_NIF_TERM = 0
+    let start = unsafe bytes.baseAddress?.assumingMemoryBound(to: UInt8.self)
+    return unsafe enif_binary_to_term(raw, start, bytes.count, &term, 0) == bytes.count
+      ? Term(term) : nil
+  }
+
   /// The binaries of a list, for as long as the call lasts; nil if it is no list of binaries.
   public func vector(_ list: Term) -> UnsafeBufferPointer<SysIOVec>? {
     var length: UInt32 = 0

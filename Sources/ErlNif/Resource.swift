@@ -20,6 +20,26 @@ import CErlNif
     unsafe self.raw = raw
   }
 
+  /// The same for objects that monitor processes.
+  ///
+  /// - Parameter down: called with the environment, the object and the process that has ended.
+  public init?(
+    _ environment: Environment, _ name: StaticString,
+    destructor: @escaping @convention(c) (OpaquePointer?, UnsafeMutableRawPointer?) -> Void,
+    down:
+      @escaping @convention(c) (
+        OpaquePointer?, UnsafeMutableRawPointer?, UnsafeMutablePointer<ErlNifPid>?, UnsafeMutablePointer<ErlNifMonitor>?
+      ) -> Void
+  ) {
+    let flags = ErlNifResourceFlags(ERL_NIF_RT_CREATE.rawValue | ERL_NIF_RT_TAKEOVER.rawValue)
+    let name = unsafe UnsafeRawPointer(name.utf8Start).assumingMemoryBound(to: CChar.self)
+    var callbacks = ErlNifResourceTypeInit()
+    unsafe callbacks.dtor = destructor
+    unsafe callbacks.down = down
+    guard let raw = unsafe enif_open_resource_type_x(environment.raw, name, &callbacks, flags, nil) else { return nil }
+    unsafe self.raw = raw
+  }
+
   /// Allocates memory for an object, with one owner. The caller initialises it before anybody else sees it.
   public func allocate() -> UnsafeMutablePointer<Object>? {
     unsafe enif_alloc_resource(raw, MemoryLayout<Object>.size)?.bindMemory(to: Object.self, capacity: 1)

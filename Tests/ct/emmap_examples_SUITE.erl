@@ -12,7 +12,8 @@
          search_needs_less_memory_than_the_text/1, search_keeps_its_heap_small_whatever_it_finds/1,
          search_survives_that_its_text_is_rewritten/1, search_of_a_text_that_is_cut_short_is_an_error/1,
          accounts_are_changed_in_place/1, accounts_take_deposits_of_two_vms_at_once/1,
-         account_that_is_not_there_is_eof/1, file_arrives_through_a_socket_as_it_is/1,
+         account_that_is_not_there_is_eof/1, jobs_are_done_once_whoever_dies/1,
+         file_arrives_through_a_socket_as_it_is/1,
          c_structs_are_read_as_c_wrote_them/1, file_of_another_layout_is_refused/1]).
 
 -include_lib("common_test/include/ct.hrl").
@@ -27,6 +28,7 @@ all() ->
      search_needs_less_memory_than_the_text, search_keeps_its_heap_small_whatever_it_finds,
      search_survives_that_its_text_is_rewritten, search_of_a_text_that_is_cut_short_is_an_error,
      accounts_are_changed_in_place, accounts_take_deposits_of_two_vms_at_once, account_that_is_not_there_is_eof,
+     jobs_are_done_once_whoever_dies,
      file_arrives_through_a_socket_as_it_is, c_structs_are_read_as_c_wrote_them, file_of_another_layout_is_refused].
 
 suite() -> [{timetrap, {seconds, 60}}].
@@ -40,8 +42,9 @@ end_per_testcase(_, Config) -> file:del_dir_r(?config(directory, Config)).
 
 every_example_has_a_case(_) ->
     %% What `make demo' runs is no example.
-    ?assertEqual(["accounts.erl", "answer.exs", "ask.erl", "measurements.c", "measurements.erl", "search.erl",
-                  "send.erl", "sequences.erl"], filelib:wildcard("*.{erl,exs,c}", examples()) -- ["demo.erl"]).
+    ?assertEqual(["accounts.erl", "answer.exs", "ask.erl", "jobs.erl", "measurements.c", "measurements.erl",
+                  "search.erl", "send.erl", "sequences.erl"],
+                 filelib:wildcard("*.{erl,exs,c}", examples()) -- ["demo.erl"]).
 
 %%% All of them
 
@@ -53,6 +56,7 @@ head_comments_do_as_printed(Config) ->
     Text = path(Config, "TEXT"),
     ok = file:write_file(Text, <<"a WORD in a text\n">>),
     Expected = #{"accounts.erl" => [<<"0">>, <<"250">>, <<"Anna 250">>],
+                 "jobs.erl" => [<<"done, by 3 workers">>, <<"0 left">>],
                  "measurements.c" => [],
                  "measurements.erl" => [<<"1700000002: sensor 252: 61.5 % (-2)">>],
                  "search.erl" => [<<"1 times in 17 bytes">>],
@@ -97,7 +101,8 @@ in_shell(Directory, Commands) ->
     run("/bin/sh", ["-e", "-c", ["cd \"$0\"\n", Commands], Directory]).
 
 wrong_arguments_get_a_usage_line(_) ->
-    Wrong = [{"accounts.erl", ["file", "withdraw"]}, {"ask.erl", ["file"]}, {"measurements.erl", []},
+    Wrong = [{"accounts.erl", ["file", "withdraw"]}, {"ask.erl", ["file"]}, {"jobs.erl", ["file", "push"]},
+             {"measurements.erl", []},
              {"search.erl", ["file"]}, {"search.erl", ["file", ""]}, {"send.erl", ["one", "two"]},
              {"sequences.erl", ["file"]}],
     [begin
@@ -293,6 +298,20 @@ account_that_is_not_there_is_eof(Config) ->
     ?assertEqual({<<"Anna">>, 0}, Accounts:read(Table, 0)),
     ?assertEqual(eof, Accounts:read(Table, 1)),
     ok = emmap:close(Table).
+
+%%% jobs.erl
+
+jobs_are_done_once_whoever_dies(Config) ->
+    Queue = path(Config, "queue"),
+    Target = path(Config, "done"),
+    Run = fun(Args) -> escript("jobs.erl", [Queue | Args]) end,
+    Texts = ["job " ++ integer_to_list(N) || N <- lists:seq(1, 20)],
+    ?assertEqual({0, <<>>}, Run(["push" | Texts])),
+    ?assertEqual({0, <<"20 left\n">>}, Run(["left"])),
+    ?assertEqual({0, <<"done, by 3 workers\n">>}, Run(["work", Target])),
+    ?assertEqual({0, <<"0 left\n">>}, Run(["left"])),
+    {ok, Done} = file:read_file(Target),
+    ?assertEqual(Texts, [lists:nthtail(17, Line) || Line <- string:lexemes(binary_to_list(Done), "\n")]).
 
 %%% send.erl
 

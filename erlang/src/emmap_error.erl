@@ -144,6 +144,15 @@ argument_text(not_a_count) ->
     text("not a number of counters: an integer from 0 to ~b", [?MAX_COUNT]);
 argument_text(past_the_end) -> <<"the range ends past the end of the mapping">>;
 argument_text(not_counters) -> <<"not a file of counters">>;
+argument_text(not_a_local_name) -> <<"not {local, Name} with an atom">>;
+argument_text(not_a_queue) -> <<"not a queue">>;
+argument_text(not_iodata) -> <<"not iodata, and the queue is one of bytes">>;
+argument_text(not_messages) -> <<"not a list of messages">>;
+argument_text(not_a_timeout) -> <<"not a time-out: an integer from 0 to 2^32 - 1, or infinity">>;
+argument_text(not_a_number_of_messages) -> <<"not an integer from 0 to 2^31 - 1">>;
+argument_text(not_a_receipt) -> <<"not a receipt">>;
+argument_text(not_a_consumer) -> <<"not a name of a consumer: an atom or a binary of at most 110 bytes">>;
+argument_text(not_an_end) -> <<"neither oldest nor newest">>;
 argument_text(not_a_list) -> <<"not a list of options">>;
 argument_text({needs, Option, Other}) ->
     text("option ~ts needs {~ts, ~ts}", [Option, Other, string:titlecase(atom_to_list(Other))]);

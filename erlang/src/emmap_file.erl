@@ -13,7 +13,7 @@
 -spec open(term(), term(), term(), term()) ->
           {ok, emmap:mmap_file()} | {error, emmap:reason()} | {bad, Argument :: 1..4, Why :: term()}.
 open(Name, Offset, Length, Options) ->
-    case {name(Name), emmap_options:parse(Options)} of
+    case {emmap_name:encode(Name), emmap_options:parse(Options)} of
         {error, _} -> {bad, 1, not_a_name};
         _ when not ?is_natural(Offset) -> {bad, 2, not_an_offset};
         _ when not ?is_natural(Length) -> {bad, 3, not_a_length};
@@ -24,30 +24,6 @@ open(Name, Offset, Length, Options) ->
                 Error -> Error
             end
     end.
-
-%% The bytes of a name as `file' would encode them, with a NUL at the end.
-name(Name) when is_binary(Name) -> terminate(Name);
-name(Name) when is_list(Name); is_atom(Name) ->
-    try unicode:characters_to_binary(flatten(Name), unicode, file:native_name_encoding()) of
-        Binary when is_binary(Binary) -> terminate(Binary);
-        _ -> error
-    catch
-        error:_ -> error
-    end;
-name(_) -> error.
-
-terminate(Binary) ->
-    case binary:match(Binary, <<0>>) of
-        nomatch when Binary =/= <<>> -> <<Binary/binary, 0>>;
-        nomatch -> <<0>>;
-        _ -> error
-    end.
-
-%% Deep lists of characters and atoms, as in `file'.
-flatten([Head | Tail]) when is_list(Tail); is_atom(Tail) -> flatten(Head) ++ flatten(Tail);
-flatten([]) -> [];
-flatten(Atom) when is_atom(Atom) -> atom_to_list(Atom);
-flatten(Character) when is_integer(Character) -> [Character].
 
 %% Up to how many bytes iodata is copied into one piece, instead of made a list of its parts.
 -define(ONE_PIECE, 1 bsl 20).

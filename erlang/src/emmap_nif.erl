@@ -13,7 +13,11 @@
                datasync/1, sync/1, sync_range/3, flush/1, advise/4, pread/3, snapshot/3, read/2, read_line/1,
                pwrite/3, pwritev/3, write/2, writev/2, position/3, info/1, patomic/4, patomic_read/2,
                patomic_write/3, patomic_cas/4, patomic/5, patomic_read/3, patomic_write/4, patomic_cas/5,
-               makers_lock/2, lines/2, search/5, resident/3, populate/3, lock_memory/3, unlock_memory/3, punch_hole/3]).
+               makers_lock/2, lines/2, search/5, resident/3, populate/3, lock_memory/3, unlock_memory/3,
+               punch_hole/3, queue_open/7, queue_consumer/3, queue_remove_consumer/2, queue_purge/2, queue_info/2,
+               queue_close/1, queue_push/2, queue_push_list/2, queue_pop/2, queue_pop_list/3, queue_peek/2,
+               queue_take/2, queue_ack/4, queue_nack/4, queue_read/6, queue_length/2, queue_wait/3, queue_cancel/3,
+               queue_sync/3]).
 -export(?NIFS).
 
 -export_type([handle/0]).
@@ -276,3 +280,95 @@ unlock_memory(_, _, _) -> ?not_loaded.
 -spec punch_hole(handle(), Offset :: term(), Count :: term()) ->
           ok | {error, emmap:reason() | read_only}.
 punch_hole(_, _, _) -> ?not_loaded.
+%%% Queues; a consumer is its index and which one of that index it is, in one number
+
+-type consumer() :: non_neg_integer().
+-type queue_error() :: {error, emmap_queue:reason()}.
+
+%% @doc Opens a queue, and looks for a consumer by its name.
+-spec queue_open(Path :: binary(), Consumer :: binary(), SegmentShift :: 16..29, MaxSize :: pos_integer(),
+                 Type :: 0 | 1, Mode :: non_neg_integer(), Uuid :: <<_:128>>) ->
+          {ok, handle(), Type :: non_neg_integer(), consumer() | not_found} | queue_error().
+queue_open(_, _, _, _, _, _, _) -> ?not_loaded.
+
+%% @doc Finds a consumer, or makes it.
+-spec queue_consumer(handle(), Name :: binary(), FromOldest :: boolean()) -> {ok, consumer()} | queue_error().
+queue_consumer(_, _, _) -> ?not_loaded.
+
+%% @doc Removes a consumer.
+-spec queue_remove_consumer(handle(), Name :: binary()) -> ok | queue_error().
+queue_remove_consumer(_, _) -> ?not_loaded.
+
+%% @doc Drops all that is there for a consumer.
+-spec queue_purge(handle(), consumer()) -> ok | queue_error().
+queue_purge(_, _) -> ?not_loaded.
+
+%% @doc Describes a queue: messages, bytes, messages taken, bytes of the file and of a segment, names of consumers, and
+%% what opening found: `clean', or the messages and bytes that were given up.
+-spec queue_info(handle(), consumer()) ->
+          {non_neg_integer(), non_neg_integer(), non_neg_integer(), non_neg_integer(), pos_integer(), [binary()],
+           clean | {non_neg_integer(), non_neg_integer()}}
+        | queue_error().
+queue_info(_, _) -> ?not_loaded.
+
+%% @doc Closes a queue.
+-spec queue_close(handle()) -> ok | queue_error().
+queue_close(_) -> ?not_loaded.
+
+%% @doc Pushes a message.
+-spec queue_push(handle(), binary()) -> ok | queue_error().
+queue_push(_, _) -> ?not_loaded.
+
+%% @doc Pushes messages, all or none.
+-spec queue_push_list(handle(), [binary()]) -> ok | queue_error().
+queue_push_list(_, _) -> ?not_loaded.
+
+%% @doc Takes a message away.
+-spec queue_pop(handle(), consumer()) -> {ok, term()} | empty | queue_error().
+queue_pop(_, _) -> ?not_loaded.
+
+%% @doc Takes messages away.
+-spec queue_pop_list(handle(), consumer(), Max :: non_neg_integer()) -> {ok, [term()]} | empty | queue_error().
+queue_pop_list(_, _, _) -> ?not_loaded.
+
+%% @doc Looks at the next message.
+-spec queue_peek(handle(), consumer()) -> {ok, term()} | empty | queue_error().
+queue_peek(_, _) -> ?not_loaded.
+
+%% @doc Hands a message to the caller.
+-spec queue_take(handle(), consumer()) ->
+          {ok, term(), {Number :: non_neg_integer(), Delivery :: non_neg_integer()}} | empty | queue_error().
+queue_take(_, _) -> ?not_loaded.
+
+%% @doc Lets a message that was taken go.
+-spec queue_ack(handle(), consumer(), Number :: non_neg_integer(), Delivery :: non_neg_integer()) ->
+          ok | queue_error().
+queue_ack(_, _, _, _) -> ?not_loaded.
+
+%% @doc Gives a message that was taken back.
+-spec queue_nack(handle(), consumer(), Number :: non_neg_integer(), Delivery :: non_neg_integer()) ->
+          ok | queue_error().
+queue_nack(_, _, _, _) -> ?not_loaded.
+
+%% @doc Reads messages from a place on, or with epoch 0 from the first, and leaves them there.
+-spec queue_read(handle(), consumer(), Position :: non_neg_integer(), Number :: non_neg_integer(),
+                 Epoch :: non_neg_integer(), Max :: pos_integer()) ->
+          {[term()], Position :: non_neg_integer(), Number :: non_neg_integer(), Epoch :: non_neg_integer()}
+        | queue_error().
+queue_read(_, _, _, _, _, _) -> ?not_loaded.
+
+%% @doc Counts the messages.
+-spec queue_length(handle(), consumer()) -> non_neg_integer() | queue_error().
+queue_length(_, _) -> ?not_loaded.
+
+%% @doc Asks for `{emmap_queue, Reference}' when there may be a message, unless there is one already.
+-spec queue_wait(handle(), consumer(), reference()) -> ok | ready | queue_error().
+queue_wait(_, _, _) -> ?not_loaded.
+
+%% @doc Takes that back. `false': it was sent.
+-spec queue_cancel(handle(), consumer(), reference()) -> boolean() | queue_error().
+queue_cancel(_, _, _) -> ?not_loaded.
+
+%% @doc Waits for the disk; or says with which ticket to ask again when `{emmap_queue, Reference}' has come.
+-spec queue_sync(handle(), reference(), Ticket :: non_neg_integer()) -> ok | pos_integer() | queue_error().
+queue_sync(_, _, _) -> ?not_loaded.

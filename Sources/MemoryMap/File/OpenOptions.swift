@@ -9,14 +9,18 @@ public struct OpenOptions {
     /// Takes the bits as they are.
     public init(rawValue: Int) { self.rawValue = rawValue }
 
-    static let write = Flags(rawValue: 1 << 0)
-    static let create = Flags(rawValue: 1 << 1)
+    /// See `emmap:open_option()`.
+    public static let write = Flags(rawValue: 1 << 0)
+    /// See `emmap:open_option()`.
+    public static let create = Flags(rawValue: 1 << 1)
     static let truncate = Flags(rawValue: 1 << 2)
-    static let shared = Flags(rawValue: 1 << 3)
+    /// See `emmap:open_option()`.
+    public static let shared = Flags(rawValue: 1 << 3)
     static let sharedValidate = Flags(rawValue: 1 << 4)
     static let anonymous = Flags(rawValue: 1 << 5)
     static let direct = Flags(rawValue: 1 << 6)
-    static let noLock = Flags(rawValue: 1 << 7)
+    /// See `emmap:open_option()`.
+    public static let noLock = Flags(rawValue: 1 << 7)
     static let populate = Flags(rawValue: 1 << 8)
     static let noReserve = Flags(rawValue: 1 << 9)
     static let sync = Flags(rawValue: 1 << 10)

@@ -1,0 +1,436 @@
+import CErlNif
+import CSystem
+import ErlNif
+import MemoryMap
+import Structures
+
+/// Up to how many bytes are pushed or popped on a normal scheduler.
+private let inlineLimit = 64 << 10
+/// Up to how many messages.
+private let inlineMessages = 1000
+/// How many bytes are a hundredth of a time slice of a millisecond, and what a message costs beside its bytes.
+private let bytesPerPercent = 16 << 10
+private let bytesPerMessage = 512
+
+/// A call on a queue. Nil stands for a call that would have to wait.
+protocol QueueCall: NifCall {
+  static func answer(_ call: Call, mayBlock: Bool) throws(StructureError) -> Term?
+}
+
+extension QueueCall {
+  @inline(__always)
+  static func run(_ call: Call, _ patience: Patience) throws(Failure) -> Term? {
+    do throws(StructureError) {
+      return try answer(call, mayBlock: patience != .none)
+    } catch {
+      if case .wouldWait = error { return nil }
+      if case .badArgument = error { throw .badArgument }
+      return call.env.tuple(call.atoms.error, call.reason(error))
+    }
+  }
+}
+
+extension Call {
+  @inline(__always)
+  fileprivate func queue() throws(StructureError) -> UnsafeMutablePointer<QueueHandle> {
+    guard let handle = unsafe library.queues.object(env, self[0]) else { throw .badArgument }
+    return unsafe handle
+  }
+
+  /// A consumer: its index, and which one of that index it is, in one number.
+  @inline(__always)
+  fileprivate func consumer(_ index: Int) throws(StructureError) -> ConsumerName {
+    let word = try number(index)
+    return ConsumerName(index: word & 255, incarnation: word >> 8)
+  }
+
+  @inline(__always)
+  fileprivate func number(_ index: Int) throws(StructureError) -> Int {
+    guard let value = env.integer(self[index]), value >= 0 else { throw .badArgument }
+    return value
+  }
+
+  @inline(__always)
+  fileprivate func message(_ index: Int) throws(StructureError) -> UnsafeRawBufferPointer {
+    guard let bytes = unsafe env.bytes(self[index]) else { throw .badArgument }
+    return unsafe bytes
+  }
+
+  fileprivate func receipt(_ index: Int) throws(StructureError) -> Receipt {
+    Receipt(number: try number(index), delivery: try number(index + 1))
+  }
+
+  fileprivate func term(_ name: ConsumerName) -> Term { env.integer(name.incarnation << 8 | name.index) }
+
+  /// A binary of the message.
+  @inline(__always)
+  fileprivate func binary(_ bytes: UnsafeRawBufferPointer) throws(StructureError) -> Term {
+    let fill = { (target: UnsafeMutableRawPointer) in
+      if let source = bytes.baseAddress { unsafe target.copyMemory(from: source, byteCount: bytes.count) }
+    }
+    if bytes.count <= 1 << 20 { return unsafe env.binary(count: bytes.count, fill) }
+    guard let binary = unsafe env.largeBinary(count: bytes.count, fill) else { throw .file(.noMemory) }
+    return binary
+  }
+
+  /// What a message stands for: a term, or in a queue of bytes the binary.
+  @inline(__always)
+  fileprivate func decode(
+    _ bytes: UnsafeRawBufferPointer, _ handle: UnsafeMutablePointer<QueueHandle>
+  ) throws(StructureError) -> Term {
+    if unsafe handle.pointee.queue.type != 0 { return try unsafe binary(bytes) }
+    guard let term = unsafe env.decode(bytes) else { throw .undecodable }
+    return term
+  }
+
+  @inline(__always)
+  fileprivate func charge(_ messages: Int, _ bytes: Int) {
+    let cost = messages &* bytesPerMessage &+ bytes
+    if cost >= bytesPerPercent { env.consumeTimeslice(percent: cost / bytesPerPercent) }
+  }
+}
+
+/// `queue_open(Path, ConsumerName, SegmentShift, MaxSize, Type, Mode, Uuid)`: Path is a binary that ends with NUL.
+enum QueueOpen: QueueCall {
+  static var name: StaticString { "queue_open" }
+  static var blocking: NifFunction { { unsafe perform(QueueOpen.self, $0, $1, $2, mayBlock: true) } }
+
+  static func answer(_ call: Call, mayBlock: Bool) throws(StructureError) -> Term? {
+    let path = try unsafe call.message(0)
+    guard unsafe path.last == 0, let start = path.baseAddress else { throw .badArgument }
+    var options = QueueOptions()
+    options.shift = try call.number(2)
+    options.maximumSize = try call.number(3)
+    options.type = UInt32(truncatingIfNeeded: try call.number(4))
+    let uuid = try unsafe call.message(6)
+    guard uuid.count == 16 else { throw .badArgument }
+    options.uuid = unsafe (uuid.loadUnaligned(as: UInt64.self), uuid.loadUnaligned(fromByteOffset: 8, as: UInt64.self))
+    let storage = try unsafe MappedStorage(
+      start.assumingMemoryBound(to: CChar.self), mode: UInt32(truncatingIfNeeded: try call.number(5)),
+      memory: regionMemory)
+    let queue = try Queue.open(storage, options)
+    guard let handle = unsafe library.queues.allocate() else { throw .file(.noMemory) }
+    unsafe handle.initialize(to: QueueHandle(queue))
+    let term = unsafe call.env.resource(handle)
+    unsafe releaseResource(handle)
+    let name = try unsafe call.message(1)
+    var found: ConsumerName? = nil
+    try unsafe handle.pointee.queue.forEachConsumer { (other, consumer) in
+      if unsafe other.elementsEqual(name) { found = consumer }
+    }
+    let consumer = found.map { call.term($0) } ?? call.atoms.notFound
+    let type = unsafe call.env.integer(Int(handle.pointee.queue.type))
+    return call.env.tuple([call.atoms.ok, term, type, consumer])
+  }
+}
+
+/// `queue_push(Queue, Binary)`
+enum QueuePush: QueueCall {
+  static var name: StaticString { "queue_push" }
+  static var blocking: NifFunction { { unsafe perform(QueuePush.self, $0, $1, $2, mayBlock: true) } }
+
+  @inline(__always)
+  static func answer(_ call: Call, mayBlock: Bool) throws(StructureError) -> Term? {
+    let handle = try unsafe call.queue()
+    let bytes = try unsafe call.message(1)
+    if !mayBlock && bytes.count > inlineLimit { return nil }
+    try unsafe handle.pointee.queue.push(1, mayBlock: mayBlock) { _ in unsafe bytes }
+    unsafe handle.pointee.wake(1, call.env)
+    return call.atoms.ok
+  }
+}
+
+/// `queue_push_list(Queue, [Binary])`
+enum QueuePushList: QueueCall {
+  static var name: StaticString { "queue_push_list" }
+  static var blocking: NifFunction { { unsafe perform(QueuePushList.self, $0, $1, $2, mayBlock: true) } }
+
+  static func answer(_ call: Call, mayBlock: Bool) throws(StructureError) -> Term? {
+    let handle = try unsafe call.queue()
+    var total = 0
+    var messages: [UnsafeRawBufferPointer] = unsafe []
+    unsafe messages.reserveCapacity(128)
+    let isTooMuch = { unsafe !mayBlock && (total > inlineLimit || messages.count > inlineMessages) }
+    let isList = call.env.forEach(in: call[1]) { element in
+      guard let bytes = unsafe call.env.bytes(element) else { return false }
+      unsafe messages.append(bytes)
+      total &+= bytes.count
+      return !isTooMuch()
+    }
+    if isTooMuch() { return nil }
+    guard isList else { throw .badArgument }
+    try unsafe messages.withUnsafeBufferPointer { (messages) throws(StructureError) in
+      try unsafe handle.pointee.queue.push(messages.count, mayBlock: mayBlock) { unsafe messages[$0] }
+    }
+    unsafe call.charge(messages.count, total)
+    unsafe handle.pointee.wake(messages.count, call.env)
+    return call.atoms.ok
+  }
+}
+
+/// `queue_pop(Queue, Consumer)`: `{ok, Term}`, or `empty`.
+enum QueuePop: QueueCall {
+  static var name: StaticString { "queue_pop" }
+  static var blocking: NifFunction { { unsafe perform(QueuePop.self, $0, $1, $2, mayBlock: true) } }
+
+  @inline(__always)
+  static func answer(_ call: Call, mayBlock: Bool) throws(StructureError) -> Term? {
+    let handle = try unsafe call.queue()
+    let name = try call.consumer(1)
+    var result: Term? = nil
+    _ = try unsafe handle.pointee.queue.pop(1, name, mayBlock: mayBlock) { (bytes) throws(StructureError) in
+      if !mayBlock && bytes.count > inlineLimit { throw .wouldWait }
+      result = try unsafe call.decode(bytes, handle)
+    }
+    guard let result else { return call.atoms.empty }
+    return call.ok(result)
+  }
+}
+
+/// `queue_pop_list(Queue, Consumer, Max)`: `{ok, [Term]}`, or `empty`.
+enum QueuePopList: QueueCall {
+  static var name: StaticString { "queue_pop_list" }
+  static var blocking: NifFunction { { unsafe perform(QueuePopList.self, $0, $1, $2, mayBlock: true) } }
+
+  static func answer(_ call: Call, mayBlock: Bool) throws(StructureError) -> Term? {
+    let handle = try unsafe call.queue()
+    let name = try call.consumer(1)
+    let most = try call.number(2)
+    var total = 0
+    var terms: [Term] = []
+    terms.reserveCapacity(min(most, 128))
+    // Nothing is gone before all are there: what does not fit here is done again elsewhere, from the start.
+    _ = try unsafe handle.pointee.queue.pop(most, name, mayBlock: mayBlock) { (bytes) throws(StructureError) in
+      total &+= bytes.count
+      if !mayBlock && (total > inlineLimit || terms.count >= inlineMessages) { throw .wouldWait }
+      terms.append(try unsafe call.decode(bytes, handle))
+    }
+    if terms.isEmpty { return most == 0 ? call.ok(call.env.list([])) : call.atoms.empty }
+    call.charge(terms.count, total)
+    return call.ok(call.env.list(terms))
+  }
+}
+
+/// `queue_peek(Queue, Consumer)`: `{ok, Term}`, or `empty`.
+enum QueuePeek: QueueCall {
+  static var name: StaticString { "queue_peek" }
+  static var blocking: NifFunction { { unsafe perform(QueuePeek.self, $0, $1, $2, mayBlock: true) } }
+
+  static func answer(_ call: Call, mayBlock: Bool) throws(StructureError) -> Term? {
+    let handle = try unsafe call.queue()
+    let found = try unsafe handle.pointee.queue.peek(try call.consumer(1), mayBlock: mayBlock) {
+      (bytes) throws(StructureError) in
+      if !mayBlock && bytes.count > inlineLimit { throw .wouldWait }
+      return try unsafe call.decode(bytes, handle)
+    }
+    guard let found else { return call.atoms.empty }
+    return call.ok(found)
+  }
+}
+
+/// `queue_take(Queue, Consumer)`: `{ok, Term, {Number, Delivery}}`, or `empty`.
+enum QueueTake: QueueCall {
+  static var name: StaticString { "queue_take" }
+  static var blocking: NifFunction { { unsafe perform(QueueTake.self, $0, $1, $2, mayBlock: true) } }
+
+  static func answer(_ call: Call, mayBlock: Bool) throws(StructureError) -> Term? {
+    let handle = try unsafe call.queue()
+    guard let caller = call.env.caller() else { throw .badArgument }
+    try unsafe handle.pointee.watch(call, caller, handle)
+    let consumer = try call.consumer(1)
+    let found = try unsafe handle.pointee.queue.take(consumer, owner: caller.word, mayBlock: mayBlock) {
+      (bytes) throws(StructureError) in
+      if !mayBlock && bytes.count > inlineLimit { throw .wouldWait }
+      return try unsafe call.decode(bytes, handle)
+    }
+    guard let (term, receipt) = found else { return call.atoms.empty }
+    // On a dirty scheduler a process may end in the middle of its call. Either it is noticed after the message was
+    // handed out, and gives that back, or it was before.
+    if unsafe mayBlock && !handle.pointee.isWatched(caller) {
+      try unsafe handle.pointee.queue.giveBack(receipt, consumer, mayBlock: true)
+      unsafe handle.pointee.wakeOne(consumer.index, call.env)
+      return call.atoms.empty
+    }
+    let name = call.env.tuple(call.env.integer(receipt.number), call.env.integer(receipt.delivery))
+    return call.env.tuple([call.atoms.ok, term, name])
+  }
+}
+
+/// `queue_ack(Queue, Consumer, Number, Delivery)`
+enum QueueAck: QueueCall {
+  static var name: StaticString { "queue_ack" }
+  static var blocking: NifFunction { { unsafe perform(QueueAck.self, $0, $1, $2, mayBlock: true) } }
+
+  static func answer(_ call: Call, mayBlock: Bool) throws(StructureError) -> Term? {
+    let (handle, name) = (try unsafe call.queue(), try call.consumer(1))
+    try unsafe handle.pointee.queue.acknowledge(try call.receipt(2), name, mayBlock: mayBlock)
+    return call.atoms.ok
+  }
+}
+
+/// `queue_nack(Queue, Consumer, Number, Delivery)`
+enum QueueNack: QueueCall {
+  static var name: StaticString { "queue_nack" }
+  static var blocking: NifFunction { { unsafe perform(QueueNack.self, $0, $1, $2, mayBlock: true) } }
+
+  static func answer(_ call: Call, mayBlock: Bool) throws(StructureError) -> Term? {
+    let (handle, name) = (try unsafe call.queue(), try call.consumer(1))
+    try unsafe handle.pointee.queue.giveBack(try call.receipt(2), name, mayBlock: mayBlock)
+    unsafe handle.pointee.wakeOne(name.index, call.env)
+    return call.atoms.ok
+  }
+}
+
+/// `queue_wait(Queue, Consumer, Reference)`: `ok` if `{emmap_queue, Reference}` is going to be sent, or `ready`.
+enum QueueWait: QueueCall {
+  static var name: StaticString { "queue_wait" }
+  static var blocking: NifFunction { { unsafe perform(QueueWait.self, $0, $1, $2, mayBlock: true) } }
+
+  static func answer(_ call: Call, mayBlock: Bool) throws(StructureError) -> Term? {
+    let (handle, name) = (try unsafe call.queue(), try call.consumer(1))
+    guard name.index < 192 else { throw .badArgument }
+    return try unsafe handle.pointee.wait(call, call[2], name, handle) ? call.atoms.ok : call.atoms.ready
+  }
+}
+
+/// `queue_cancel(Queue, Consumer, Reference)`: whether the message was not sent.
+enum QueueCancel: QueueCall {
+  static var name: StaticString { "queue_cancel" }
+  static var blocking: NifFunction { { unsafe perform(QueueCancel.self, $0, $1, $2, mayBlock: true) } }
+
+  static func answer(_ call: Call, mayBlock: Bool) throws(StructureError) -> Term? {
+    let (handle, name) = (try unsafe call.queue(), try call.consumer(1))
+    guard name.index < 192 else { throw .badArgument }
+    return unsafe handle.pointee.takeBack(call[2], name) ? call.atoms.true : call.atoms.false
+  }
+}
+
+/// `queue_sync(Queue, Reference, Ticket)`: `ok`, or the ticket to ask again with after `{emmap_queue, Reference}`.
+enum QueueSync: QueueCall {
+  static var name: StaticString { "queue_sync" }
+  static var blocking: NifFunction { { unsafe perform(QueueSync.self, $0, $1, $2, mayBlock: true) } }
+
+  static func answer(_ call: Call, mayBlock: Bool) throws(StructureError) -> Term? {
+    let handle = try unsafe call.queue()
+    switch try unsafe handle.pointee.sync(call, call[1], try call.number(2), mayBlock: mayBlock) {
+    case .done: return call.atoms.ok
+    case .later(let ticket): return call.env.integer(ticket)
+    case .wouldWait: return nil
+    }
+  }
+}
+
+/// `queue_purge(Queue, Consumer)`
+enum QueuePurge: QueueCall {
+  static var name: StaticString { "queue_purge" }
+  static var blocking: NifFunction { { unsafe perform(QueuePurge.self, $0, $1, $2, mayBlock: true) } }
+
+  static func answer(_ call: Call, mayBlock: Bool) throws(StructureError) -> Term? {
+    try unsafe call.queue().pointee.queue.purge(try call.consumer(1))
+    return call.atoms.ok
+  }
+}
+
+/// `queue_consumer(Queue, Name, FromOldest)`: `{ok, Consumer}`.
+enum QueueConsumer: QueueCall {
+  static var name: StaticString { "queue_consumer" }
+  static var blocking: NifFunction { { unsafe perform(QueueConsumer.self, $0, $1, $2, mayBlock: true) } }
+
+  static func answer(_ call: Call, mayBlock: Bool) throws(StructureError) -> Term? {
+    let handle = try unsafe call.queue()
+    let name = try unsafe call.message(1)
+    if name.count > 112 { throw .badArgument }
+    return call.ok(
+      call.term(try unsafe handle.pointee.queue.consumer(name, fromOldest: call[2] == call.atoms.true)))
+  }
+}
+
+/// `queue_remove_consumer(Queue, Name)`
+enum QueueRemoveConsumer: QueueCall {
+  static var name: StaticString { "queue_remove_consumer" }
+  static var blocking: NifFunction { { unsafe perform(QueueRemoveConsumer.self, $0, $1, $2, mayBlock: true) } }
+
+  static func answer(_ call: Call, mayBlock: Bool) throws(StructureError) -> Term? {
+    let handle = try unsafe call.queue()
+    try unsafe handle.pointee.queue.removeConsumer(try call.message(1))
+    unsafe handle.pointee.wakeAll(call.env)
+    return call.atoms.ok
+  }
+}
+
+/// `queue_read(Queue, Consumer, Position, Number, Epoch, Max)`: `{[Term], Position, Number, Epoch}`, without taking
+/// them. With epoch 0 from the first message.
+enum QueueRead: QueueCall {
+  static var name: StaticString { "queue_read" }
+  static var blocking: NifFunction { { unsafe perform(QueueRead.self, $0, $1, $2, mayBlock: true) } }
+
+  static func answer(_ call: Call, mayBlock: Bool) throws(StructureError) -> Term? {
+    let (handle, name) = (try unsafe call.queue(), try call.consumer(1))
+    let (position, number, epoch) = (try call.number(2), try call.number(3), try call.number(4))
+    let most = try call.number(5)
+    var total = 0
+    var terms: [Term] = []
+    let place = epoch == 0 ? nil : Place(position: position, number: number, epoch: epoch)
+    let next = try unsafe handle.pointee.queue.read(from: place, name, mayBlock: mayBlock) {
+      (bytes) throws(StructureError) in
+      total &+= bytes.count
+      if !mayBlock && total > inlineLimit { throw .wouldWait }
+      terms.append(try unsafe call.decode(bytes, handle))
+      return terms.count < most && total < 1 << 20
+    }
+    call.charge(terms.count, total)
+    return call.env.tuple([
+      call.env.list(terms), call.env.integer(next.position), call.env.integer(next.number),
+      call.env.integer(next.epoch),
+    ])
+  }
+}
+
+/// `queue_length(Queue, Consumer)`
+enum QueueLength: QueueCall {
+  static var name: StaticString { "queue_length" }
+  static var blocking: NifFunction { { unsafe perform(QueueLength.self, $0, $1, $2, mayBlock: true) } }
+
+  static func answer(_ call: Call, mayBlock: Bool) throws(StructureError) -> Term? {
+    let handle = try unsafe call.queue()
+    return call.env.integer(try unsafe handle.pointee.queue.length(try call.consumer(1), mayBlock: mayBlock).messages)
+  }
+}
+
+/// `queue_info(Queue, Consumer)`: a tuple that emmap_queue.erl makes a map of.
+enum QueueInfo: QueueCall {
+  static var name: StaticString { "queue_info" }
+  static var blocking: NifFunction { { unsafe perform(QueueInfo.self, $0, $1, $2, mayBlock: true) } }
+
+  static func answer(_ call: Call, mayBlock: Bool) throws(StructureError) -> Term? {
+    let (handle, name) = (try unsafe call.queue(), try call.consumer(1))
+    let (messages, bytes) = try unsafe handle.pointee.queue.length(name, mayBlock: true)
+    let taken = try unsafe handle.pointee.queue.takenCount(name)
+    var names: [Term] = []
+    try unsafe handle.pointee.queue.forEachConsumer { (name, _) throws(StructureError) in
+      names.append(try unsafe call.binary(name))
+    }
+    let found = unsafe handle.pointee.queue.recovered
+    let recovered =
+      found.wasClean
+      ? call.atoms.clean : call.env.tuple(call.env.integer(found.messages), call.env.integer(found.bytes))
+    return unsafe call.env.tuple([
+      call.env.integer(messages), call.env.integer(bytes), call.env.integer(taken),
+      call.env.integer(handle.pointee.queue.fileSize), call.env.integer(handle.pointee.queue.sizeOfSegments),
+      call.env.list(names), recovered,
+    ])
+  }
+}
+
+/// `queue_close(Queue)`
+enum QueueClose: QueueCall {
+  static var name: StaticString { "queue_close" }
+  static var blocking: NifFunction { { unsafe perform(QueueClose.self, $0, $1, $2, mayBlock: true) } }
+
+  static func answer(_ call: Call, mayBlock: Bool) throws(StructureError) -> Term? {
+    let handle = try unsafe call.queue()
+    defer { unsafe handle.pointee.wakeAll(call.env) }
+    try unsafe handle.pointee.queue.close()
+    return call.atoms.ok
+  }
+}

@@ -1,0 +1,83 @@
+import CSystem
+import Synchronization
+
+/// A mutex. A little spinning, then futex(2): 0 is free, 1 locked, 2 locked with somebody asleep.
+struct Lock: ~Copyable {
+  private let word = Atomic<UInt32>(0)
+
+  private static var spins: Int { 200 }
+
+  /// Takes the lock, spinning a little but never sleeping. False if somebody else keeps it.
+  @inline(__always)
+  func tryLock() -> Bool {
+    // Acquiring: what the last holder did is seen.
+    word.compareExchange(expected: 0, desired: 1, ordering: .acquiring).exchanged || trySpinning()
+  }
+
+  @inline(never)
+  private func trySpinning() -> Bool {
+    for _ in 0..<Self.spins {
+      if word.load(ordering: .relaxed) == 0
+        && word.compareExchange(expected: 0, desired: 1, ordering: .acquiring).exchanged
+      {
+        return true
+      }
+      sys_pause()
+    }
+    return false
+  }
+
+  /// Takes the lock, sleeping while somebody else has it.
+  func lock() {
+    if tryLock() { return }
+    while word.exchange(2, ordering: .acquiring) != 0 {
+      // SAFETY: the lock is part of an object (Guarded) and does not move for as long as it is used.
+      unsafe withUnsafePointer(to: self) { unsafe sys_futex_wait(UnsafeRawPointer($0), 2) }
+    }
+  }
+
+  @inline(__always)
+  func unlock() {
+    // The next holder sees what this one did. And no later load comes before it: a push looks behind it for those who
+    // wait (QueueHandle).
+    if word.exchange(0, ordering: .sequentiallyConsistent) == 2 { wake() }
+  }
+
+  @inline(never)
+  private func wake() {
+    // SAFETY: as in lock(); a spurious wake of what comes to lie there later does no harm.
+    unsafe withUnsafePointer(to: self) { unsafe sys_futex_wake_all(UnsafeRawPointer($0)) }
+  }
+}
+
+/// A value that is reached with its lock held, and no other way. A class, so that the lock never moves.
+public final class Guarded<Value: ~Copyable> {
+  private let lock = Lock()
+  private var value: Value
+  // What is allocated behind it is not on the lock's cache line.
+  private let padding = InlineArray<8, Int>(repeating: 0)
+
+  /// Takes the value.
+  public init(_ value: consuming Value) { self.value = value }
+
+  /// Runs `body` with the lock held. Throws `wouldWait` if it had to sleep for the lock and `mayWait` is false.
+  @inline(__always)
+  public func withLock<R: ~Copyable>(
+    mayWait: Bool = true, _ body: (inout Value) throws(StructureError) -> R
+  ) throws(StructureError) -> R {
+    if !lock.tryLock() {
+      guard mayWait else { throw .wouldWait }
+      lock.lock()
+    }
+    defer { lock.unlock() }
+    return try body(&value)
+  }
+
+  /// The same for a body that cannot fail.
+  @inline(__always)
+  public func locked<R: ~Copyable>(_ body: (inout Value) -> R) -> R {
+    lock.lock()
+    defer { lock.unlock() }
+    return body(&value)
+  }
+}

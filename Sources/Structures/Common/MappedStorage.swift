@@ -1,0 +1,119 @@
+import CSystem
+import MemoryMap
+import Synchronization
+
+/// A mapped file: every access is one of `File`'s checked ones.
+public struct MappedStorage: Storage, ~Copyable {
+  private let file: File
+  /// Whether the file's name is on disk, if it was made here.
+  private let hasSynced = Atomic<Bool>(false)
+
+  /// Maps a file, or makes a new one, which is empty.
+  ///
+  /// - Parameters:
+  ///   - path: a C string.
+  ///   - mode: the permissions of a new file.
+  public init(_ path: UnsafePointer<CChar>, mode: UInt32, memory: RegionMemory) throws(StructureError) {
+    do throws(Failure) {
+      // Addresses are free: a large step keeps the number of regions, each of which touches its pages anew, small.
+      let options = OpenOptions(
+        flags: [.write, .create, .shared, .noLock], address: 0, mode: mode, size: 0, maximumStep: 1 << 30)
+      self.file = try unsafe File.open(path, offset: 0, length: 0, options: options, memory: memory)
+    } catch {
+      throw .file(error)
+    }
+  }
+
+  /// Bytes in the file.
+  @inline(__always)
+  public var size: Int { file.size }
+
+  /// See `Storage`.
+  @inline(__always)
+  public func read(at offset: Int, count: Int, into target: UnsafeMutableRawPointer) throws(StructureError) {
+    do throws(Failure) {
+      let outcome = try unsafe file.access(.read, at: offset, count: count, .unlimited) { region, source, found in
+        (unsafe file.copy(target, source, found, region, source), touched: found)
+      }
+      // Less than was asked for is past the end, too.
+      if case .done = outcome, fits(offset, count, in: file.size) { return }
+      throw .truncated
+    } catch {
+      throw .file(error)
+    }
+  }
+
+  /// See `Storage`.
+  @inline(__always)
+  public func write(_ source: UnsafeRawPointer, count: Int, at offset: Int) throws(StructureError) {
+    do throws(Failure) {
+      let outcome = try unsafe file.access(.write, at: offset, count: count, .unlimited) { region, target, count in
+        (unsafe file.copy(target, source, count, region, target), touched: count)
+      }
+      guard case .done = outcome else { throw .truncated }
+    } catch {
+      throw .file(error)
+    }
+  }
+
+  /// See `Storage`.
+  @inline(__always)
+  public func storeWord(_ value: Int, at offset: Int) throws(StructureError) {
+    do throws(Failure) {
+      // Releasing: what was written before is there for whoever sees the word.
+      try file.withWord(at: offset, writing: true) { (word: borrowing Atomic<Int>) in
+        word.store(value.littleEndian, ordering: .releasing)
+      }
+    } catch {
+      throw .file(error)
+    }
+  }
+
+  /// Allocates, and touches each page.
+  public func grow(from start: Int, to end: Int) throws(StructureError) {
+    do throws(Failure) {
+      do throws(Failure) {
+        try file.allocate(at: start, count: end - start)
+      } catch .system(EOPNOTSUPP) {
+        if end > file.size { _ = try file.resize(to: end) }
+      }
+      try populate(start, end)
+    } catch {
+      throw .file(error)
+    }
+  }
+
+  /// Touches each page once, here, where waiting does no harm. One by one and without reading ahead: pages that come in
+  /// large folios are written to disk in whole folios, for each record that changes.
+  private func populate(_ start: Int, _ end: Int) throws(Failure) {
+    try file.advise(at: start, count: end - start, .random)
+    for offset in stride(from: start, to: end, by: PageSize.system.bytes) {
+      try file.withWord(at: offset, writing: true) { (word: borrowing Atomic<Int>) in
+        word.store(0, ordering: .relaxed)
+      }
+    }
+    try file.advise(at: start, count: end - start, .normal)
+  }
+
+  /// See `Storage`.
+  public func syncData() throws(StructureError) {
+    do throws(Failure) {
+      if hasSynced.load(ordering: .relaxed) { return try file.syncData() }
+      // The first one also brings a new file's name to disk.
+      try file.syncAll()
+      hasSynced.store(true, ordering: .relaxed)
+    } catch {
+      throw .file(error)
+    }
+  }
+
+  /// See `Storage`.
+  public func tryLock() throws(StructureError) -> Bool {
+    do throws(Failure) { return try file.setLock(.exclusive) { true } } catch { throw .file(error) }
+  }
+
+  /// See `Storage`.
+  public func close() throws(StructureError) {
+    do throws(Failure) { _ = try file.close(.unlimited) } catch { throw .file(error) }
+  }
+}

@@ -1,0 +1,41 @@
+import MemoryMap
+
+/// What a structure needs of a file. Offsets are bytes from its start; all of them lie within `size`, or the call
+/// throws. Any number of threads may call at once; who touches the same bytes is for the caller to settle.
+///
+/// A protocol, so that tests can stand between a structure and the disk. Structures are generic over it.
+public protocol Storage: ~Copyable {
+  /// Bytes in the file.
+  var size: Int { get }
+
+  /// Copies `count` bytes at `offset` to `target`.
+  func read(at offset: Int, count: Int, into target: UnsafeMutableRawPointer) throws(StructureError)
+
+  /// Copies `count` bytes to `offset`. Never makes the file longer.
+  func write(_ source: UnsafeRawPointer, count: Int, at offset: Int) throws(StructureError)
+
+  /// Stores a word at `offset`, a multiple of 8, in one piece, after all that was written before.
+  func storeWord(_ value: Int, at offset: Int) throws(StructureError)
+
+  /// Makes the file `end` bytes long, with room on the disk, and pages in memory, for what is from `start`. Of what was
+  /// in the file nothing has changed when it throws. One thread at a time.
+  func grow(from start: Int, to end: Int) throws(StructureError)
+
+  /// Returns when all that was written before is on disk.
+  func syncData() throws(StructureError)
+
+  /// Tells whether the file is now this storage's alone. The claim ends with `close`, or with the process.
+  func tryLock() throws(StructureError) -> Bool
+
+  /// Lets go of the file. Calls in progress and later ones throw `closed`.
+  func close() throws(StructureError)
+}
+
+extension Storage where Self: ~Copyable {
+  /// The word at `offset`, by itself.
+  func word(at offset: Int) throws(StructureError) -> Int {
+    var value = 0
+    try unsafe read(at: offset, count: 8, into: &value)
+    return Int(littleEndian: value)
+  }
+}

@@ -1,0 +1,462 @@
+%% Copyright 2026 the emmap authors. Licensed under the Apache License, Version 2.0.
+
+%% emmap_queue from Erlang: what it answers, who waits, who dies.
+-module(emmap_queue_SUITE).
+
+-compile([export_all, nowarn_export_all]).
+
+-include_lib("common_test/include/ct.hrl").
+-include_lib("stdlib/include/assert.hrl").
+
+suite() -> [{timetrap, {minutes, 30}}].
+
+all() ->
+    [terms_come_in_order, a_list_is_pushed_as_a_whole, bytes_stay_as_they_are, large_messages_come_whole,
+     pop_list_takes_no_more_than_asked_for, peek_and_fold_leave_all_there, length_follows,
+     what_is_taken_comes_back_from_a_dead_process, a_receipt_is_good_once, acknowledged_is_gone_after_reopening,
+     a_waiting_pop_gets_what_is_pushed, a_waiting_take_gets_what_comes_back, waiting_ends_in_time,
+     who_waits_is_told_of_close, a_message_for_a_dead_waiter_goes_to_another, every_waiter_gets_one,
+     consumers_see_every_message, purge_is_for_one_consumer, a_queue_has_one_owner, another_vm_takes_the_lock_over,
+     closed_is_an_error, a_full_queue_says_so, options_are_kept_in_the_file, sync_every_shares_syncs,
+     a_named_owner_is_restarted_without_loss, an_owner_without_a_queue_does_not_start,
+     wrong_arguments_are_explained, errors_have_texts,
+     a_full_disk_leaves_the_queue_as_it_was, no_mail_is_left_behind, killed_vms_lose_nothing].
+
+init_per_testcase(Case, Config) -> emmap_test:directory(Case, Config).
+end_per_testcase(_, _) -> ok.
+
+open(Config) -> open(Config, []).
+open(Config, Options) ->
+    {ok, Queue} = emmap_queue:open(emmap_test:path(Config, "queue"), [{segment_size, 65536} | Options]),
+    Queue.
+
+drain(Queue) ->
+    case emmap_queue:pop(Queue) of
+        {ok, Term} -> [Term | drain(Queue)];
+        empty -> []
+    end.
+
+%%% Pushing and popping
+
+terms_come_in_order(Config) ->
+    Queue = open(Config),
+    Terms = [1, a, "list", <<"binary">>, {1, 2.5}, #{a => b}, self(), make_ref(), fun lists:map/2, <<1:3>>, [],
+             1 bsl 100, <<>>],
+    [ok = emmap_queue:push(Queue, Term) || Term <- Terms],
+    ?assertEqual(Terms, drain(Queue)),
+    ?assertEqual(empty, emmap_queue:pop(Queue)),
+    ok = emmap_queue:close(Queue).
+
+a_list_is_pushed_as_a_whole(Config) ->
+    Queue = open(Config, [{max_size, 65536 * 3}]),
+    ok = emmap_queue:push_list(Queue, []),
+    ?assertEqual({error, full}, emmap_queue:push_list(Queue, [small, binary:copy(<<1>>, 200000)])),
+    ?assertEqual(0, emmap_queue:length(Queue)),
+    ok = emmap_queue:push_list(Queue, lists:seq(1, 2000)),
+    ?assertEqual(lists:seq(1, 2000), drain(Queue)).
+
+bytes_stay_as_they_are(Config) ->
+    Queue = open(Config, [{type, binary}]),
+    ok = emmap_queue:push(Queue, ["io", <<"data">>, $!]),
+    ok = emmap_queue:push_list(Queue, [<<>>, <<"x">>]),
+    ?assertEqual([<<"iodata!">>, <<>>, <<"x">>], drain(Queue)),
+    ?assertError(badarg, emmap_queue:push(Queue, not_iodata)),
+    ?assertError(badarg, emmap_queue:push_list(Queue, [<<"a">>, not_iodata])),
+    ?assertEqual(empty, emmap_queue:pop(Queue)).
+
+%% Below, at and above what is pushed on a normal scheduler, what fits in a segment, and what is kept in one binary.
+large_messages_come_whole(Config) ->
+    Queue = open(Config, [{type, binary}]),
+    Sizes = [64, 65, 65464, 65465, 65536, 65537, 200000, 1 bsl 20, (1 bsl 20) + 1, 5 bsl 20],
+    Messages = [crypto:strong_rand_bytes(Size) || Size <- Sizes],
+    [ok = emmap_queue:push(Queue, Message) || Message <- Messages],
+    ?assert(Messages =:= drain(Queue)),
+    ok = emmap_queue:push_list(Queue, Messages),
+    {ok, All} = emmap_queue:pop_list(Queue, 100),
+    ?assert(Messages =:= All).
+
+pop_list_takes_no_more_than_asked_for(Config) ->
+    Queue = open(Config),
+    ?assertEqual(empty, emmap_queue:pop_list(Queue, 5)),
+    ok = emmap_queue:push_list(Queue, lists:seq(1, 3000)),
+    ?assertEqual({ok, []}, emmap_queue:pop_list(Queue, 0)),
+    ?assertEqual({ok, [1]}, emmap_queue:pop_list(Queue, 1)),
+    ?assertEqual({ok, lists:seq(2, 2002)}, emmap_queue:pop_list(Queue, 2001)),
+    ?assertEqual({ok, lists:seq(2003, 3000)}, emmap_queue:pop_list(Queue, 5000)).
+
+peek_and_fold_leave_all_there(Config) ->
+    Queue = open(Config),
+    ?assertEqual(empty, emmap_queue:peek(Queue)),
+    Collect = fun(Term, Acc) -> [Term | Acc] end,
+    ?assertEqual({ok, []}, emmap_queue:fold(Collect, [], Queue)),
+    ok = emmap_queue:push_list(Queue, lists:seq(1, 250)),
+    ?assertEqual({ok, 1}, emmap_queue:peek(Queue)),
+    ?assertEqual({ok, lists:seq(250, 1, -1)}, emmap_queue:fold(Collect, [], Queue)),
+    ?assertEqual(250, emmap_queue:length(Queue)),
+    ?assertError(stop, emmap_queue:fold(fun(_, _) -> error(stop) end, [], Queue)),
+    %% What is taken away meanwhile need not be seen; the rest is.
+    {ok, Seen} = emmap_queue:fold(fun(Term, Acc) ->
+                                      Acc =:= [] andalso emmap_queue:pop_list(Queue, 120),
+                                      [Term | Acc]
+                                  end, [], Queue),
+    ?assertEqual(lists:seq(250, 121, -1), lists:sublist(Seen, 130)).
+
+length_follows(Config) ->
+    Queue = open(Config),
+    ?assert(emmap_queue:is_empty(Queue)),
+    ok = emmap_queue:push_list(Queue, [a, b, c]),
+    ?assertEqual(3, emmap_queue:length(Queue)),
+    ?assertNot(emmap_queue:is_empty(Queue)),
+    {ok, a, Receipt} = emmap_queue:take(Queue),
+    ?assertMatch(#{length := 2, taken := 1}, emmap_queue:info(Queue)),
+    ok = emmap_queue:nack(Queue, Receipt),
+    ?assertMatch(#{length := 3, taken := 0}, emmap_queue:info(Queue)).
+
+%%% Taking
+
+what_is_taken_comes_back_from_a_dead_process(Config) ->
+    Queue = open(Config),
+    ok = emmap_queue:push_list(Queue, [a, b, c, d]),
+    {_, Monitor} = spawn_monitor(fun() ->
+        {ok, a, _} = emmap_queue:take(Queue),
+        {ok, b, Receipt} = emmap_queue:take(Queue),
+        {ok, c, _} = emmap_queue:take(Queue),
+        ok = emmap_queue:ack(Queue, Receipt)
+    end),
+    receive {'DOWN', Monitor, _, _, Why} -> normal = Why end,
+    {ok, First, _} = emmap_queue:take(Queue, 5000),
+    {ok, Second, _} = emmap_queue:take(Queue, 5000),
+    ?assertEqual({a, c}, {First, Second}),
+    ?assertEqual({ok, d}, emmap_queue:pop(Queue)).
+
+a_receipt_is_good_once(Config) ->
+    Queue = open(Config),
+    ok = emmap_queue:push_list(Queue, [a, b]),
+    {ok, a, Old} = emmap_queue:take(Queue),
+    ok = emmap_queue:nack(Queue, Old),
+    ?assertEqual({error, not_found}, emmap_queue:nack(Queue, Old)),
+    {ok, a, New} = emmap_queue:take(Queue),
+    ?assertEqual({error, not_found}, emmap_queue:ack(Queue, Old)),
+    %% Any process may acknowledge.
+    ok = emmap_test:in_process(fun() -> emmap_queue:ack(Queue, New) end),
+    ?assertEqual({error, not_found}, emmap_queue:ack(Queue, New)).
+
+acknowledged_is_gone_after_reopening(Config) ->
+    Queue = open(Config),
+    ok = emmap_queue:push_list(Queue, [a, b, c]),
+    {ok, a, Receipt} = emmap_queue:take(Queue),
+    {ok, b, Unacknowledged} = emmap_queue:take(Queue),
+    ok = emmap_queue:ack(Queue, Receipt),
+    ok = emmap_queue:close(Queue),
+    Again = open(Config),
+    ?assertEqual({error, not_found}, emmap_queue:ack(Again, Unacknowledged)),
+    ?assertEqual([b, c], drain(Again)).
+
+%%% Waiting
+
+%% Runs a fun in a process that is waiting when this returns.
+waiting(Fun) ->
+    Self = self(),
+    Pid = spawn_link(fun() -> Self ! {self(), Fun()} end),
+    emmap_test:wait_until(fun() ->
+        process_info(Pid, status) =:= {status, waiting}
+            andalso process_info(Pid, current_function) =:= {current_function, {emmap_queue, wait_until, 4}}
+    end),
+    Pid.
+
+answer(Pid) -> receive {Pid, Answer} -> Answer after 10000 -> error(no_answer) end.
+
+a_waiting_pop_gets_what_is_pushed(Config) ->
+    Queue = open(Config),
+    Pid = waiting(fun() -> emmap_queue:pop(Queue, infinity) end),
+    ok = emmap_queue:push(Queue, it),
+    ?assertEqual({ok, it}, answer(Pid)),
+    ?assertEqual({ok, there}, begin ok = emmap_queue:push(Queue, there), emmap_queue:pop(Queue, infinity) end).
+
+a_waiting_take_gets_what_comes_back(Config) ->
+    Queue = open(Config),
+    ok = emmap_queue:push(Queue, it),
+    {ok, it, Receipt} = emmap_queue:take(Queue),
+    Pid = waiting(fun() -> emmap_queue:take(Queue, infinity) end),
+    ok = emmap_queue:nack(Queue, Receipt),
+    {ok, it, _} = answer(Pid),
+    %% It died without acknowledging: it comes back once more.
+    {ok, it, _} = emmap_queue:take(Queue, 10000).
+
+waiting_ends_in_time(Config) ->
+    Queue = open(Config),
+    ?assertEqual(empty, emmap_queue:pop(Queue, 0)),
+    ?assertEqual(empty, emmap_queue:pop(Queue, 1)),
+    ?assertEqual(empty, emmap_queue:take(Queue, 1)),
+    ok = emmap_queue:push(Queue, it),
+    ?assertEqual({ok, it}, emmap_queue:pop(Queue, 1)).
+
+who_waits_is_told_of_close(Config) ->
+    Queue = open(Config),
+    Pids = [waiting(fun() -> emmap_queue:pop(Queue, infinity) end) || _ <- [1, 2, 3]],
+    ok = emmap_queue:close(Queue),
+    [?assertEqual({error, closed}, answer(Pid)) || Pid <- Pids].
+
+%% One waiter is suspended when it is told, and killed before it can pop.
+a_message_for_a_dead_waiter_goes_to_another(Config) ->
+    Queue = open(Config),
+    Doomed = waiting(fun() -> emmap_queue:pop(Queue, infinity) end),
+    Other = waiting(fun() -> emmap_queue:pop(Queue, infinity) end),
+    true = erlang:suspend_process(Doomed),
+    ok = emmap_queue:push(Queue, it),
+    unlink(Doomed),
+    exit(Doomed, kill),
+    ?assertEqual({ok, it}, answer(Other)).
+
+every_waiter_gets_one(Config) ->
+    Queue = open(Config),
+    Pids = [waiting(fun() -> emmap_queue:pop(Queue, infinity) end) || _ <- lists:seq(1, 50)],
+    ok = emmap_queue:push_list(Queue, lists:seq(1, 30)),
+    [ok = emmap_queue:push(Queue, N) || N <- lists:seq(31, 50)],
+    ?assertEqual(lists:seq(1, 50), lists:sort([begin {ok, N} = answer(Pid), N end || Pid <- Pids])).
+
+no_mail_is_left_behind(Config) ->
+    Queue = open(Config),
+    Pusher = spawn_link(fun() -> push_for_ever(Queue) end),
+    [_ = emmap_queue:pop(Queue, N rem 3) || N <- lists:seq(1, 3000)],
+    unlink(Pusher),
+    exit(Pusher, kill),
+    [ok = emmap_queue:sync(Queue) || _ <- lists:seq(1, 20)],
+    ?assertEqual({messages, []}, process_info(self(), messages)).
+
+push_for_ever(Queue) ->
+    ok = emmap_queue:push(Queue, it),
+    erlang:yield(),
+    push_for_ever(Queue).
+
+%%% Consumers
+
+consumers_see_every_message(Config) ->
+    Queue = open(Config),
+    ok = emmap_queue:push_list(Queue, [a, b]),
+    {ok, One} = emmap_queue:consumer(Queue, one),
+    {ok, Two} = emmap_queue:consumer(Queue, <<"two">>, newest),
+    ok = emmap_queue:push(Queue, c),
+    ?assertEqual({[a, b, c], [a, b, c], [c]}, {drain(Queue), drain(One), drain(Two)}),
+    #{consumers := Names} = emmap_queue:info(Queue),
+    ?assertEqual(lists:sort([default, one, <<"two">>]), lists:sort(Names)),
+    ok = emmap_queue:remove_consumer(Queue, one),
+    ?assertEqual({error, not_found}, emmap_queue:pop(One)),
+    ?assertEqual({error, not_found}, emmap_queue:remove_consumer(Queue, one)),
+    ok = emmap_queue:remove_consumer(Queue, default),
+    ?assertEqual({error, last_consumer}, emmap_queue:remove_consumer(Queue, <<"two">>)),
+    ?assertEqual({error, not_found}, emmap_queue:pop(Queue)),
+    ok = emmap_queue:push(Queue, d),
+    ok = emmap_queue:close(Queue),
+    Again = open(Config),
+    {ok, TwoAgain} = emmap_queue:consumer(Again, <<"two">>),
+    ?assertEqual([d], drain(TwoAgain)),
+    {ok, _} = emmap_queue:consumer(Again, binary:copy(<<"x">>, 110)),
+    ?assertError(badarg, emmap_queue:consumer(Again, binary:copy(<<"x">>, 111))).
+
+purge_is_for_one_consumer(Config) ->
+    Queue = open(Config),
+    {ok, Other} = emmap_queue:consumer(Queue, other, newest),
+    ok = emmap_queue:push_list(Queue, [a, b]),
+    ok = emmap_queue:purge(Queue),
+    ?assertEqual({[], [a, b]}, {drain(Queue), drain(Other)}).
+
+%%% Files
+
+a_queue_has_one_owner(Config) ->
+    Queue = open(Config),
+    ?assertEqual({error, locked}, emmap_queue:open(emmap_test:path(Config, "queue"))),
+    ok = emmap_queue:close(Queue),
+    ok = emmap_queue:close(open(Config)).
+
+another_vm_takes_the_lock_over(Config) ->
+    Path = emmap_test:path(Config, "queue"),
+    Vm = emmap_test:start_vm(),
+    ok = emmap_test:in_vm(Vm, fun() ->
+        Self = self(),
+        spawn(fun() ->
+            {ok, Queue} = emmap_queue:open(Path),
+            ok = emmap_queue:push(Queue, it),
+            Self ! open,
+            receive never -> emmap_queue:close(Queue) end
+        end),
+        receive open -> ok end
+    end),
+    ?assertEqual({error, locked}, emmap_queue:open(Path)),
+    emmap_test:kill_vm(Vm),
+    {ok, Queue} = emmap_queue:open(Path),
+    ?assertMatch(#{recovered := #{messages := 0, bytes := 0}}, emmap_queue:info(Queue)),
+    ?assertEqual([it], drain(Queue)).
+
+closed_is_an_error(Config) ->
+    Queue = open(Config),
+    ok = emmap_queue:push(Queue, it),
+    {ok, it, Receipt} = emmap_queue:take(Queue),
+    ok = emmap_queue:close(Queue),
+    [?assertEqual({error, closed}, Call())
+     || Call <- [fun() -> emmap_queue:close(Queue) end, fun() -> emmap_queue:push(Queue, a) end,
+                 fun() -> emmap_queue:push_list(Queue, [a]) end, fun() -> emmap_queue:pop(Queue) end,
+                 fun() -> emmap_queue:pop(Queue, 10) end, fun() -> emmap_queue:pop_list(Queue, 1) end,
+                 fun() -> emmap_queue:peek(Queue) end, fun() -> emmap_queue:take(Queue) end,
+                 fun() -> emmap_queue:ack(Queue, Receipt) end, fun() -> emmap_queue:nack(Queue, Receipt) end,
+                 fun() -> emmap_queue:length(Queue) end, fun() -> emmap_queue:is_empty(Queue) end,
+                 fun() -> emmap_queue:purge(Queue) end, fun() -> emmap_queue:sync(Queue) end,
+                 fun() -> emmap_queue:info(Queue) end, fun() -> emmap_queue:consumer(Queue, a) end,
+                 fun() -> emmap_queue:remove_consumer(Queue, a) end,
+                 fun() -> emmap_queue:fold(fun(_, Acc) -> Acc end, [], Queue) end]].
+
+a_full_queue_says_so(Config) ->
+    Queue = open(Config, [{max_size, 65536 * 2}]),
+    Push = fun Push(N) ->
+               case emmap_queue:push(Queue, {N, binary:copy(<<0>>, 1000)}) of
+                   ok -> Push(N + 1);
+                   {error, full} -> N
+               end
+           end,
+    Count = Push(0),
+    ?assertEqual(Count, emmap_queue:length(Queue)),
+    ?assertMatch(#{file_size := 131072}, emmap_queue:info(Queue)),
+    ?assertEqual(lists:seq(0, Count - 1), [N || {N, _} <- drain(Queue)]),
+    ok = emmap_queue:push(Queue, again),
+    ?assertEqual([again], drain(Queue)).
+
+%% In a VM of its own, which a page that the disk has no room for would end.
+a_full_disk_leaves_the_queue_as_it_was(Config) ->
+    Directory = ?config(directory, Config),
+    case emmap_vm:may_mount(Directory) of
+        true -> emmap_vm:survives(fun() -> fill_disk(Directory) end, #{tmpfs => {Directory, "400k"}});
+        Why -> {skip, Why}
+    end.
+
+fill_disk(Directory) ->
+    {ok, Queue} = emmap_queue:open(filename:join(Directory, "queue"), [{segment_size, 65536}]),
+    Push = fun Push(N) ->
+               case emmap_queue:push(Queue, {N, binary:copy(<<0>>, 1000)}) of
+                   ok -> Push(N + 1);
+                   {error, enospc} -> N
+               end
+           end,
+    Count = Push(0),
+    true = Count > 100,
+    {error, enospc} = emmap_queue:push_list(Queue, [binary:copy(<<1>>, 100000), small]),
+    Count = emmap_queue:length(Queue),
+    ok = emmap_queue:sync(Queue),
+    %% What consumers have passed makes room.
+    [{ok, {N, _}} = emmap_queue:pop(Queue) || N <- lists:seq(0, 99)],
+    ok = emmap_queue:push(Queue, {Count, binary:copy(<<0>>, 1000)}),
+    Left = [N || {N, _} <- drain(Queue)],
+    Left = lists:seq(100, Count),
+    ok = emmap_queue:close(Queue).
+
+options_are_kept_in_the_file(Config) ->
+    Queue = open(Config, [{type, binary}, {chmod, 8#640}]),
+    ok = emmap_queue:push(Queue, <<"x">>),
+    ok = emmap_queue:close(Queue),
+    {ok, Again} = emmap_queue:open(emmap_test:path(Config, "queue"), [{segment_size, 1 bsl 20}, {type, term}]),
+    ?assertMatch(#{type := binary, segment_size := 65536, recovered := clean}, emmap_queue:info(Again)),
+    ?assertEqual([<<"x">>], drain(Again)).
+
+sync_every_shares_syncs(Config) ->
+    Queue = open(Config, [{sync, every}]),
+    Results = emmap_test:together([fun() -> [emmap_queue:push(Queue, N) || N <- lists:seq(1, 20)] end
+                                   || _ <- lists:seq(1, 32)]),
+    ?assertEqual([ok], lists:usort(lists:append(Results))),
+    ?assertEqual(640, emmap_queue:length(Queue)),
+    {ok, _, Receipt} = emmap_queue:take(Queue),
+    ok = emmap_queue:ack(Queue, Receipt).
+
+a_named_owner_is_restarted_without_loss(Config) ->
+    process_flag(trap_exit, true),
+    Path = emmap_test:path(Config, "queue"),
+    Name = a_queue_of_the_suite,
+    ?assertEqual({error, closed}, emmap_queue:push(Name, it)),
+    {ok, Owner} = emmap_queue:start_link({local, Name}, Path),
+    ok = emmap_queue:push(Name, one),
+    exit(Owner, kill),
+    receive {'EXIT', Owner, killed} -> ok end,
+    {ok, Next} = emmap_queue:start_link({local, Name}, Path, []),
+    ok = emmap_queue:push(Name, two),
+    ?assertEqual([one, two], drain(Name)),
+    ok = gen_server:stop(Next),
+    ?assertEqual({error, closed}, emmap_queue:pop(Name)),
+    Queue = open(Config),
+    ?assertMatch({error, locked}, emmap_queue:start_link({local, Name}, Path)),
+    ok = emmap_queue:close(Queue).
+
+an_owner_without_a_queue_does_not_start(Config) ->
+    process_flag(trap_exit, true),
+    Name = a_queue_of_the_suite,
+    Path = emmap_test:path(Config, "none/queue"),
+    ?assertEqual({error, enoent}, emmap_queue:start_link({local, Name}, Path)),
+    ?assertEqual({error, enoent}, emmap_queue:start_link({local, Name}, Path, [])),
+    ?assertEqual({error, bad_magic},
+                 emmap_queue:start_link({local, Name}, emmap_test:file(Config, "text", "no queue, but a text"), [])),
+    ?assertEqual({error, closed}, emmap_queue:pop(Name)).
+
+%%% Arguments
+
+wrong_arguments_are_explained(Config) ->
+    Queue = open(Config),
+    Path = emmap_test:path(Config, "other"),
+    Fun = fun(_, Acc) -> Acc end,
+    [begin
+         {badarg, #{Number := Text}} = emmap_test:raised(Call),
+         ?assertNotEqual(nomatch, string:find(Text, Part), {Text, Part})
+     end || {Call, Number, Part} <-
+                [{fun() -> emmap_queue:open({a}) end, 1, "file name"},
+                 {fun() -> emmap_queue:open({a}, []) end, 1, "file name"},
+                 {fun() -> emmap_queue:open(Path, [no_option]) end, 2, "unknown option no_option"},
+                 {fun() -> emmap_queue:open(Path, [{segment_size, 65535}]) end, 2, "bad value"},
+                 {fun() -> emmap_queue:open(Path, [{segment_size, 1 bsl 30}]) end, 2, "bad value"},
+                 {fun() -> emmap_queue:open(Path, [{max_size, 0}]) end, 2, "bad value"},
+                 {fun() -> emmap_queue:open(Path, [{type, text}]) end, 2, "bad value"},
+                 {fun() -> emmap_queue:open(Path, [{sync, always}]) end, 2, "bad value"},
+                 {fun() -> emmap_queue:open(Path, [{chmod, -1}]) end, 2, "bad value"},
+                 {fun() -> emmap_queue:open(Path, options) end, 2, "list"},
+                 {fun() -> emmap_queue:start_link(a, Path) end, 1, "local"},
+                 {fun() -> emmap_queue:start_link({global, a}, Path, []) end, 1, "local"},
+                 {fun() -> emmap_queue:close({a}) end, 1, "not a queue"},
+                 {fun() -> emmap_queue:push({a}, b) end, 1, "not a queue"},
+                 {fun() -> emmap_queue:push_list({a}, []) end, 1, "not a queue"},
+                 {fun() -> emmap_queue:push_list(Queue, [a | b]) end, 2, "list of messages"},
+                 {fun() -> emmap_queue:pop({a}) end, 1, "not a queue"},
+                 {fun() -> emmap_queue:pop({a}, 1) end, 1, "not a queue"},
+                 {fun() -> emmap_queue:pop(Queue, -1) end, 2, "time-out"},
+                 {fun() -> emmap_queue:pop_list({a}, 1) end, 1, "not a queue"},
+                 {fun() -> emmap_queue:pop_list(Queue, -1) end, 2, "not an integer"},
+                 {fun() -> emmap_queue:peek({a}) end, 1, "not a queue"},
+                 {fun() -> emmap_queue:fold(a, [], Queue) end, 1, "function"},
+                 {fun() -> emmap_queue:fold(Fun, [], {a}) end, 3, "not a queue"},
+                 {fun() -> emmap_queue:length({a}) end, 1, "not a queue"},
+                 {fun() -> emmap_queue:is_empty({a}) end, 1, "not a queue"},
+                 {fun() -> emmap_queue:take({a}) end, 1, "not a queue"},
+                 {fun() -> emmap_queue:take({a}, 1) end, 1, "not a queue"},
+                 {fun() -> emmap_queue:take(Queue, a) end, 2, "time-out"},
+                 {fun() -> emmap_queue:ack({a}, {1, 2}) end, 1, "not a queue"},
+                 {fun() -> emmap_queue:ack(Queue, a) end, 2, "receipt"},
+                 {fun() -> emmap_queue:ack(Queue, {-1, 1 bsl 70}) end, 2, "receipt"},
+                 {fun() -> emmap_queue:nack({a}, {1, 2}) end, 1, "not a queue"},
+                 {fun() -> emmap_queue:nack(Queue, a) end, 2, "receipt"},
+                 {fun() -> emmap_queue:nack(Queue, {-1, 1 bsl 70}) end, 2, "receipt"},
+                 {fun() -> emmap_queue:purge({a}) end, 1, "not a queue"},
+                 {fun() -> emmap_queue:consumer({a}, b) end, 1, "not a queue"},
+                 {fun() -> emmap_queue:consumer(Queue, {b}) end, 2, "name of a consumer"},
+                 {fun() -> emmap_queue:consumer(Queue, b, middle) end, 3, "oldest"},
+                 {fun() -> emmap_queue:remove_consumer({a}, b) end, 1, "not a queue"},
+                 {fun() -> emmap_queue:remove_consumer(Queue, {b}) end, 2, "name of a consumer"},
+                 {fun() -> emmap_queue:sync({a}) end, 1, "not a queue"},
+                 {fun() -> emmap_queue:info({a}) end, 1, "not a queue"}]],
+    ?assertEqual({error, enoent}, file:read_file_info(Path)).
+
+errors_have_texts(_) ->
+    [?assertMatch([_ | _], emmap_queue:format_error(Reason))
+     || Reason <- [closed, truncated, full, locked, bad_magic, not_found, last_consumer, {corrupt, term}, {corrupt, 7},
+                   enospc, {error, full}]].
+
+%%% Kills
+
+killed_vms_lose_nothing(Config) ->
+    Rounds = case os:getenv("EMMAP_LONG") of false -> 20; _ -> 1000 end,
+    {Pushed, Gone} = emmap_queue_kill:rounds(?config(directory, Config), Rounds),
+    ct:log("~b messages pushed, ~b taken away, ~b kills", [Pushed, Gone, Rounds]),
+    ?assert(Pushed > Rounds).
