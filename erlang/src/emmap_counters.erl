@@ -64,15 +64,15 @@ before(_) -> other.
 
 make(Name, File, Count, Before) ->
     try
-        lock(File),
+        ok = lock(File),
         case is_as_opened(File, ?COUNTER(Count)) andalso check(File, Count) of
             false -> close(File, changed);
             new ->
                 case initialise(File, Count) of
-                    {ok, Found} -> unlock(File, Found);
+                    {ok, Found} -> unlocked(File, {ok, File, Found});
                     Error -> take_back(Name, File, Before, Error)
                 end;
-            {ok, Found} -> unlock(File, Found);
+            {ok, Found} -> unlocked(File, {ok, File, Found});
             Error -> close(File, Error)
         end
     catch
@@ -80,20 +80,17 @@ make(Name, File, Count, Before) ->
     end.
 
 %% Others have it for no longer than it takes to set disk space aside.
-lock(?handle(Resource) = File) ->
-    case emmap_nif:try_lock(Resource) of
+lock(File) ->
+    case emmap_lock:lock(File, exclusive, infinity) of
         ok -> ok;
-        locked -> receive after 2 -> lock(File) end;
         %% A file system without such locks: there the compare-and-exchange has to do.
         {error, Reason} when Reason =:= eopnotsupp; Reason =:= enolck; Reason =:= enosys; Reason =:= einval -> ok;
         {error, Reason} -> error(Reason)
     end.
 
-unlock(?handle(Resource) = File, Found) ->
-    case emmap_nif:unlock(Resource) of
-        ok -> {ok, File, Found};
-        Error -> close(File, Error)
-    end.
+unlocked(File, Result) ->
+    _ = emmap_lock:unlock(File),
+    Result.
 
 %% Whether the file still has a name, and the length that it was opened with.
 is_as_opened(File, Size) ->

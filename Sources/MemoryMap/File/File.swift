@@ -58,6 +58,8 @@ import Synchronization
   let isTimeStale = Atomic<Bool>(false)
   /// The errno of a sync that failed; the handle then answers it to every later one.
   let syncError = Atomic<Int32>(0)
+  /// The lock of the file that the handle has: a `FileLock`.
+  let locked = Atomic<Int16>(FileLock.none.rawValue)
 
   /// What a handle was opened with, and what follows from it.
   public struct Traits: OptionSet, Sendable {
