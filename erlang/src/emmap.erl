@@ -468,14 +468,14 @@ lock_file(File, Kind) -> ?checked(emmap_lock:lock(File, Kind, 0), [File, Kind]).
 
 %% @doc Takes the advisory lock of the whole file for the handle, as fcntl(2) with F_OFD_SETLK, waiting up to `Timeout'
 %% milliseconds. Any number of handles can have the `shared' one, or one handle the `exclusive' one, which needs a file
-%% that was opened for writing: a handle with `write' that is not `private', or else it is `{error, ebadf}'. It keeps out
-%% nobody but those who ask for the lock, in this VM, in others and in other programs. It belongs to the handle and all
-%% processes that use it: one that has a lock takes the other kind instead, or keeps it where that is refused. It goes with
-%% {@link unlock_file/1}, with the handle, and with the VM.
+%% that was opened for writing: a handle with `write' that is not `private', or else it is `{error, ebadf}'. It keeps
+%% out nobody but those who ask for the lock, in this VM, in others and in other programs. It belongs to the handle and
+%% all processes that use it: one that has a lock takes the other kind instead, or keeps it where that is refused. It
+%% goes with {@link unlock_file/1}, with the handle, and with the VM.
 %%
 %% Who waits tries again and again, with pauses of up to 32 ms, and in no order: the system tells nobody that a lock was
-%% given back. A process that waits holds no scheduler, and gets no lock once it was killed. Nobody notices where two wait
-%% for each other.
+%% given back. A process that waits holds no scheduler, and gets no lock once it was killed. Nobody notices where two
+%% wait for each other.
 -spec lock_file(File :: mmap_file(), Kind :: shared | exclusive, Timeout :: non_neg_integer() | infinity) ->
           ok | {error, locked | reason()}.
 lock_file(File, Kind, Timeout) -> ?checked(emmap_lock:lock(File, Kind, Timeout), [File, Kind, Timeout]).
