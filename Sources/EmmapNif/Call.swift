@@ -7,7 +7,7 @@ protocol NifCall {
   /// Its name in emmap_nif.erl.
   static var name: StaticString { get }
 
-  /// The function for dirty schedulers. Rows of calls that never move name it themselves.
+  /// The function for dirty schedulers; of calls that start on normal ones, the table has another.
   static var blocking: NifFunction { get }
 
   /// Decodes, calls the core, encodes.
