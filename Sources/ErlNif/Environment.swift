@@ -58,6 +58,12 @@ public struct Term: Equatable, Sendable {
     }
   }
 
+  /// The list of nothing.
+  public var emptyList: Term { unsafe Term(enif_make_list_from_array(raw, nil, 0)) }
+
+  /// Puts a term before a list.
+  public func list(_ head: Term, _ tail: Term) -> Term { unsafe Term(enif_make_list_cell(raw, head.raw, tail.raw)) }
+
   // MARK: Numbers
 
   /// The value of an integer that fits in 64 bits, signed.

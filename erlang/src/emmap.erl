@@ -22,7 +22,7 @@
 %% `t :emmap.open_option' in IEx.
 -module(emmap).
 
--export([init/0, open/2, open/4, close/1, info/1]).
+-export([init/0, open/2, open/4, close/1, info/1, handles/0, stats/0]).
 -export([read/2, read_line/1, pread/2, pread/3, snapshot/3, write/2, pwrite/2, pwrite/3, position/2, copy/3,
          ipread_s32bu_p32bu/3, read_handle_info/2, sendfile/8, internal_get_nif_resource/1]).
 -export([resize/1, resize/2, truncate/1, remap/1, allocate/3]).
@@ -203,11 +203,22 @@ close(_) -> {error, badarg}.
 info(?handle(Resource) = File) ->
     case emmap_nif:info(Resource) of
         {error, Reason} -> ?raise(Reason, [File]);
-        {Path, Offset, Size, Position, Traits, Address, Faulted} ->
-            (emmap_options:describe(Traits))#{path => Path, offset => Offset, size => Size, position => Position,
-                                              address => Address, faulted => Faulted}
+        Info -> emmap_file:describe(Info)
     end;
 info(File) -> ?badarg([File], badarg).
+
+%% @doc Describes all handles of the node that are open: what is not closed and not yet collected.
+-spec handles() -> [info()].
+handles() -> [emmap_file:describe(Info) || Info <- emmap_nif:handles()].
+
+%% @doc Tells what all handles have together: how many are open, and how many ranges of memory (a `direct' binary keeps one,
+%% and a handle that has grown may have several) and bytes of address space they take; and how often, since the library was
+%% loaded, pages could not be reached and ranges of such were mapped afresh.
+-spec stats() -> #{handles := non_neg_integer(), regions := non_neg_integer(), mapped_bytes := non_neg_integer(),
+                   faults := non_neg_integer(), heals := non_neg_integer()}.
+stats() ->
+    {Handles, Regions, Bytes, Faults, Heals} = emmap_nif:stats(),
+    #{handles => Handles, regions => Regions, mapped_bytes => Bytes, faults => Faults, heals => Heals}.
 
 %%% Reading
 

@@ -13,10 +13,10 @@
                datasync/1, sync/1, sync_range/3, flush/1, advise/4, pread/3, snapshot/3, read/2, read_line/1, pwrite/3, pwritev/3,
                write/2, writev/2, position/3, info/1, patomic/4, patomic_read/2, patomic_write/3, patomic_cas/4,
                patomic/5, patomic_read/3, patomic_write/4, patomic_cas/5, resident/3, populate/3, lock_memory/3,
-               unlock_memory/3, punch_hole/3]).
+               unlock_memory/3, punch_hole/3, handles/0, stats/0]).
 -export(?NIFS).
 
--export_type([handle/0]).
+-export_type([handle/0, info/0]).
 
 -on_load(init/0).
 -nifs(?NIFS).
@@ -108,12 +108,20 @@ open(_, _, _, _, _, _, _, _, _) -> ?not_loaded.
 -spec close(handle()) -> ok | {error, emmap:reason()}.
 close(_) -> ?not_loaded.
 
+-type info() :: {Name :: file:name_all(), Offset :: non_neg_integer(), Size :: non_neg_integer(),
+                 Position :: non_neg_integer(), Traits :: non_neg_integer(), Address :: non_neg_integer(),
+                 Faulted :: false | {non_neg_integer(), non_neg_integer()}}.
+
+%% @doc Describes all handles that are open.
+-spec handles() -> [info()].
+handles() -> ?not_loaded.
+
+%% @doc Tells how many handles and regions there are, bytes mapped, faults and heals.
+-spec stats() -> {integer(), integer(), integer(), integer(), integer()}.
+stats() -> ?not_loaded.
+
 %% @doc Describes a handle; emmap_options has the bits of `Traits'.
--spec info(handle()) ->
-          {Name :: file:name_all(), Offset :: non_neg_integer(), Size :: non_neg_integer(),
-           Position :: non_neg_integer(), Traits :: non_neg_integer(), Address :: non_neg_integer(),
-           Faulted :: false | {non_neg_integer(), non_neg_integer()}}
-        | {error, emmap:reason()}.
+-spec info(handle()) -> info() | {error, emmap:reason()}.
 info(_) -> ?not_loaded.
 
 %% @doc Gives the numbers of fstat(2), times in seconds since 1970: size, atime, mtime, ctime, mode, links, device,

@@ -136,7 +136,8 @@ import Synchronization
     if wasOpen { Reaper.later(.file(descriptor.number, autoUnlink)) }
   }
 
-  var isClosed: Bool { losses.isClosed }
+  /// Tells whether nobody can use the file any more.
+  public var isClosed: Bool { losses.isClosed }
 
   /// The region of the present length.
   // Acquiring: the region's own fields are read through it.
