@@ -52,7 +52,8 @@ emmap_functions() ->
      {set_counter, [counters, number, word]}, {read_counter, [counters, number]}] ++ memory_functions().
 
 memory_functions() ->
-    [{handles, []}, {stats, []}, {patomic, [handle, word_position, type, operation, word]}, {patomic_read, [handle, word_position, type]},
+    [{handles, []}, {stats, []},
+     {patomic, [handle, word_position, type, operation, word]}, {patomic_read, [handle, word_position, type]},
      {patomic_write, [handle, word_position, type, word]}, {patomic_cas, [handle, word_position, type, word, word]},
      {resident, [handle, offset, count]}, {populate, [handle, offset, count]}, {lock_memory, [handle, offset, count]},
      {unlock_memory, [handle, offset, count]}, {punch_hole, [handle, offset, count]},
@@ -421,7 +422,8 @@ usual(location) ->
         _ -> {one_of([bof, cur, eof]), usual(offset) - value_number()}
     end;
 usual(advice) ->
-    one_of([normal, sequential, random, will_need, dont_need, no_reuse, huge_page, no_huge_page, cold, page_out, never]);
+    one_of([normal, sequential, random, will_need, dont_need, no_reuse, huge_page, no_huge_page, cold, page_out,
+            never]);
 usual(word_position) -> 8 * (rand:uniform(?LIMIT div 8) - 1);
 usual(operation) -> one_of([add, sub, 'band', 'bor', 'bxor', xchg, min, max]);
 usual(lock) -> one_of([shared, shared, exclusive]);

@@ -9,11 +9,11 @@
 
 -export([init/0]).
 %% All of them; the VM refuses a library that has others.
--define(NIFS, [open/9, close/1, handle_info/1, resize/2, truncate/1, remap/1, allocate/3, next_data/2, makers_lock/2, set_lock/2,
-               datasync/1, sync/1, sync_range/3, flush/1, advise/4, pread/3, snapshot/3, read/2, read_line/1, pwrite/3, pwritev/3,
-               write/2, writev/2, position/3, info/1, patomic/4, patomic_read/2, patomic_write/3, patomic_cas/4,
-               patomic/5, patomic_read/3, patomic_write/4, patomic_cas/5, resident/3, populate/3, lock_memory/3,
-               unlock_memory/3, punch_hole/3, handles/0, stats/0]).
+-define(NIFS, [open/9, close/1, handle_info/1, resize/2, truncate/1, remap/1, allocate/3, next_data/2, makers_lock/2,
+               set_lock/2, datasync/1, sync/1, sync_range/3, flush/1, advise/4, pread/3, snapshot/3, read/2,
+               read_line/1, pwrite/3, pwritev/3, write/2, writev/2, position/3, info/1, patomic/4, patomic_read/2,
+               patomic_write/3, patomic_cas/4, patomic/5, patomic_read/3, patomic_write/4, patomic_cas/5, resident/3,
+               populate/3, lock_memory/3, unlock_memory/3, punch_hole/3, handles/0, stats/0]).
 -export(?NIFS).
 
 -export_type([handle/0, info/0]).
