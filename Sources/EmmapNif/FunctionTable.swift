@@ -27,6 +27,9 @@ let functionTable: [NifRow] = [
   row(WriteVector.self, 2, .dirtyIO),
   // Copies the name, however long it is.
   row(Info.self, 1, .dirtyIO),
+  // As long as there are handles.
+  row(Handles.self, 0, .dirtyIO),
+  row(Stats.self, 0, .dirtyIO),
   // Copies: here while small and in memory.
   row(PRead.self, 3, .normal) { unsafe perform(PRead.self, $0, $1, $2, mayBlock: false) },
   row(Snapshot.self, 3, .normal) { unsafe perform(Snapshot.self, $0, $1, $2, mayBlock: false) },

@@ -9,14 +9,17 @@ struct Handle: ~Copyable {
   let file: File
   /// The name that was given to `open`.
   let name: StoredTerm
+  /// In the list of all handles.
+  var place: Place
 }
 
 /// What is found at load and used by every call.
-struct LibraryState {
+@safe struct LibraryState {
   let handles: ResourceType<Handle>
   let regions: ResourceType<Region>
   let queues: ResourceType<QueueHandle>
   let atoms: Atoms
+  let registry: UnsafeMutablePointer<Registry>
 }
 
 // SAFETY: set while the VM loads the library and nothing of it runs yet, then only read. An upgrade sets it to what it
@@ -27,16 +30,23 @@ var library: LibraryState {
   @inline(__always) get { unsafe state.unsafelyUnwrapped }
 }
 
-private func start(_ env: OpaquePointer?) -> Int32 {
+/// - Parameters:
+///   - data: where the VM keeps what belongs to this copy of the library: the registry.
+///   - before: the same of the copy before.
+private func start(
+  _ env: OpaquePointer?, _ data: UnsafeMutablePointer<UnsafeMutableRawPointer?>?, before: UnsafeMutableRawPointer?
+) -> Int32 {
   let env = unsafe Environment(env)
   guard
     let handles = unsafe ResourceType<Handle>(
-      env, "emmap_handle_1",
+      env, "emmap_handle_2",
       destructor: { _, object in
-        unsafe object?.assumingMemoryBound(to: Handle.self).deinitialize(count: 1)
+        guard let handle = unsafe object?.assumingMemoryBound(to: Handle.self) else { return }
+        unsafe library.registry.pointee.remove(handle)
+        unsafe handle.deinitialize(count: 1)
       }),
     let regions = unsafe ResourceType<Region>(
-      env, "emmap_region_1",
+      env, "emmap_region_2",
       destructor: { _, object in
         unsafe object?.assumingMemoryBound(to: Region.self).deinitialize(count: 1)
       }),
@@ -52,7 +62,17 @@ private func start(_ env: OpaquePointer?) -> Int32 {
       })
   else { return 1 }
   let isFirst = unsafe state == nil
-  unsafe state = LibraryState(handles: handles, regions: regions, queues: queues, atoms: Atoms(env))
+  let registry: UnsafeMutablePointer<Registry>
+  if let before = unsafe before {
+    unsafe registry = before.assumingMemoryBound(to: Registry.self)
+  } else {
+    unsafe registry = UnsafeMutablePointer<Registry>.allocate(capacity: 1)
+    unsafe registry.initialize(to: Registry())
+  }
+  unsafe data?.pointee = UnsafeMutableRawPointer(registry)
+  unsafe withUnsafePointer(to: registry.pointee.statistics) { unsafe Statistics.count(in: $0) }
+  unsafe state = LibraryState(
+    handles: handles, regions: regions, queues: queues, atoms: Atoms(env), registry: registry)
   if isFirst {
     guard unsafe startThread("emmap_reaper", { _ in Reaper.run() }) else { return 2 }
     guard unsafe startThread("emmap_remover", { _ in Reaper.runSlow() }) else { return 2 }
@@ -65,8 +85,8 @@ private func start(_ env: OpaquePointer?) -> Int32 {
 public func nifInit() -> UnsafeMutableRawPointer {
   let entry = unsafe nifEntry(
     module: "emmap_nif", functionTable,
-    load: { env, _, _ in unsafe start(env) },
-    upgrade: { env, _, _, _ in unsafe start(env) })
+    load: { env, data, _ in unsafe start(env, data, before: nil) },
+    upgrade: { env, data, before, _ in unsafe start(env, data, before: before?.pointee) })
   return UnsafeMutableRawPointer(entry)
 }
 

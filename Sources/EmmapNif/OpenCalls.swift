@@ -1,6 +1,7 @@
 import CErlNif
 import ErlNif
 import MemoryMap
+import Synchronization
 
 /// `open(Path, Name, Offset, Length, Flags, Address, Mode, Size, MaximumStep)`: Path is a binary that ends with
 /// NUL, Name what the caller gave; emmap_file.erl has checked the numbers.
@@ -20,7 +21,8 @@ enum Open: NifCall {
       start.assumingMemoryBound(to: CChar.self), offset: try call.natural(2), length: try call.natural(3),
       options: options, memory: regionMemory)
     guard let handle = unsafe library.handles.allocate() else { throw .noMemory }
-    unsafe handle.initialize(to: Handle(file: file, name: name))
+    unsafe handle.initialize(to: Handle(file: file, name: name, place: Place(handle)))
+    unsafe library.registry.pointee.add(handle)
     unsafe handle.pointee.trace("open")
     let term = unsafe call.env.resource(handle)
     unsafe releaseResource(handle)
@@ -62,9 +64,14 @@ enum Info: NifCall {
   static var blocking: NifFunction { { unsafe perform(Info.self, $0, $1, $2, mayBlock: true) } }
 
   static func run(_ call: Call, _ patience: Patience) throws(Failure) -> Term? {
-    let handle = try unsafe call.handle()
+    try unsafe call.describe(call.handle())
+  }
+}
+
+extension Call {
+  /// What `info` tells of a handle.
+  fileprivate func describe(_ handle: UnsafeMutablePointer<Handle>) throws(Failure) -> Term {
     let info = try unsafe handle.pointee.file.info()
-    let (env, atoms) = (call.env, call.atoms)
     var faulted = atoms.false
     if let range = info.faulted {
       faulted = env.tuple(env.integer(range.lowerBound), env.integer(range.upperBound))
@@ -73,6 +80,39 @@ enum Info: NifCall {
       handle.pointee.name.term(in: env), env.integer(info.offset), env.integer(info.size), env.integer(info.position),
       env.integer(Int(info.traits.rawValue)), env.unsigned(info.address), faulted,
     ])
+  }
+}
+
+/// `handles()`: what `info` tells of each handle that is open.
+enum Handles: NifCall {
+  static var name: StaticString { "handles" }
+  static var blocking: NifFunction { { unsafe perform(Handles.self, $0, $1, $2, mayBlock: true) } }
+
+  static func run(_ call: Call, _ patience: Patience) throws(Failure) -> Term? {
+    var list = call.env.emptyList
+    unsafe library.registry.pointee.forEach { handle in
+      // One that is closed tells nothing.
+      if let info = try? unsafe call.describe(handle) { list = call.env.cell(info, list) }
+    }
+    return list
+  }
+}
+
+/// `stats()`: handles, regions, mapped bytes, faults, heals.
+enum Stats: NifCall {
+  static var name: StaticString { "stats" }
+  static var blocking: NifFunction { { unsafe perform(Stats.self, $0, $1, $2, mayBlock: true) } }
+
+  static func run(_ call: Call, _ patience: Patience) throws(Failure) -> Term? {
+    var open = 0
+    unsafe library.registry.pointee.forEach { if unsafe !$0.pointee.file.isClosed { open += 1 } }
+    let numbers = unsafe [
+      open, library.registry.pointee.statistics.regions.load(ordering: .relaxed),
+      library.registry.pointee.statistics.mappedBytes.load(ordering: .relaxed),
+      library.registry.pointee.statistics.faults.load(ordering: .relaxed),
+      library.registry.pointee.statistics.heals.load(ordering: .relaxed),
+    ]
+    return call.env.tuple(numbers.map { call.env.integer($0) })
   }
 }
 

@@ -55,7 +55,8 @@ emmap_functions() ->
      {set_counter, [counters, number, word]}, {read_counter, [counters, number]}] ++ memory_functions().
 
 memory_functions() ->
-    [{patomic, [handle, word_position, type, operation, word]}, {patomic_read, [handle, word_position, type]},
+    [{handles, []}, {stats, []},
+     {patomic, [handle, word_position, type, operation, word]}, {patomic_read, [handle, word_position, type]},
      {patomic_write, [handle, word_position, type, word]}, {patomic_cas, [handle, word_position, type, word, word]},
      {resident, [handle, offset, count]}, {populate, [handle, offset, count]}, {lock_memory, [handle, offset, count]},
      {unlock_memory, [handle, offset, count]}, {punch_hole, [handle, offset, count]},
@@ -96,7 +97,7 @@ call(Module, Function, Args) ->
 every_argument(Dir) ->
     [every_value(Dir, Module, Function, Kinds, Place, Mode)
      || {Module, Function, Kinds} <- functions(), Place <- lists:seq(1, length(Kinds)),
-        Mode <- case hd(Kinds) of handle -> [[shared], [private, direct, nolock]]; _ -> [[shared]] end],
+        Mode <- case Kinds of [handle | _] -> [[shared], [private, direct, nolock]]; _ -> [[shared]] end],
     ok.
 
 every_value(Dir, Module, Function, Kinds, Place, Mode) ->
@@ -177,7 +178,8 @@ is_answer(_, {returned, {error, Reason}}) -> is_reason(Reason) orelse is_tuple(R
 is_answer(_, {returned, ok}) -> true;
 is_answer(_, {returned, eof}) -> true;
 is_answer(_, {returned, {ok, _}}) -> true;
-is_answer(info, {returned, Info}) -> is_map(Info);
+is_answer(Function, {returned, Info}) when Function =:= info; Function =:= stats -> is_map(Info);
+is_answer(handles, {returned, Infos}) -> lists:all(fun is_map/1, Infos);
 is_answer(Function, {returned, nomatch}) -> Function =:= match;
 is_answer(match, {returned, {Position, Length}}) -> is_integer(Position) andalso is_integer(Length);
 is_answer(matches, {returned, Matches}) -> is_list(Matches);
@@ -263,8 +265,11 @@ one(Seed, Worker, Number, Table) ->
     case is_answer(Function, Answer) of
         true ->
             keep(Answer, Function, Slot, Table),
-            %% What is in memory is the system's affair.
-            {Function, essence(case Function of resident -> resident; _ -> Answer end)};
+            %% What is in memory is the system's affair, and what is open may be the collector's.
+            case lists:member(Function, [resident, handles, stats]) of
+                true -> Function;
+                false -> {Function, essence(Answer)}
+            end;
         false -> exit({no_answer, {call_number, Seed, Worker, Number}, {Module, Function, Args}, Answer})
     end.
 
@@ -426,7 +431,8 @@ usual(location) ->
         _ -> {one_of([bof, cur, eof]), usual(offset) - value_number()}
     end;
 usual(advice) ->
-    one_of([normal, sequential, random, will_need, dont_need, no_reuse, huge_page, no_huge_page, cold, page_out, never]);
+    one_of([normal, sequential, random, will_need, dont_need, no_reuse, huge_page, no_huge_page, cold, page_out,
+            never]);
 usual(pattern) ->
     Patterns = [<<0>>, <<"\n">>, <<"x">>, <<"line\r\n">>, <<"other\nother">>, <<0:8192>>, binary:copy(<<"x">>, 100000)],
     one_of([one_of(Patterns), [one_of(Patterns), one_of(Patterns), <<"bc">>]]);

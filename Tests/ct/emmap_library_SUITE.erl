@@ -513,10 +513,15 @@ cases() ->
 
 memory_cases() ->
     T = emmap_typed_words_SUITE, K = emmap_lock_SUITE, M = emmap_memory_SUITE,
+    N = emmap_node_SUITE,
     [{Function, Arity, {T, operations_agree_with_arithmetic}, {T, typed_words_have_bounds},
       {T, wrong_arguments_are_refused}}
      || {Function, Arity} <- [{patomic, 5}, {patomic_read, 3}, {patomic_write, 4}]]
-        ++ [{patomic_cas, 5, {T, compare_exchange_compares_the_word}, {T, typed_words_have_bounds},
+        ++ [{handles, 0, {N, handles_are_those_that_are_open}, {N, more_handles_than_are_looked_at_at_once},
+             {N, the_node_takes_no_arguments}},
+            {stats, 0, {N, stats_count_what_is_mapped}, {N, a_node_without_handles_has_nothing},
+             {N, the_node_takes_no_arguments}},
+            {patomic_cas, 5, {T, compare_exchange_compares_the_word}, {T, typed_words_have_bounds},
              {T, wrong_arguments_are_refused}},
             {lock_file, 2, {K, lock_file_keeps_other_handles_out}, {K, a_lock_takes_the_place_of_another},
              {K, locks_refuse_wrong_arguments}},

@@ -15,8 +15,9 @@ all() ->
      populate_brings_a_range_into_memory, populate_makes_private_pages, lock_memory_keeps_a_range_in_memory,
      lock_memory_has_the_limit_of_the_process, unlock_memory_lets_a_range_go, closed_handles_lock_nothing,
      punch_hole_gives_disk_space_back, punch_hole_leaves_what_is_beside, punch_hole_past_the_end_is_left_out,
-     punch_hole_of_anonymous_memory, punch_hole_needs_a_shared_handle, ranges_have_bounds, a_file_that_was_cut_is_truncated,
-     ranges_refuse_wrong_arguments, advices_change_no_data, huge_page_marks_the_mapping].
+     punch_hole_of_anonymous_memory, punch_hole_needs_a_shared_handle, ranges_have_bounds,
+     a_file_that_was_cut_is_truncated, ranges_refuse_wrong_arguments, advices_change_no_data,
+     huge_page_marks_the_mapping].
 
 init_per_testcase(Case, Config) -> emmap_test:directory(Case, Config).
 

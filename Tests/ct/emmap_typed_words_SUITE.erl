@@ -14,9 +14,9 @@
 
 all() ->
     [operations_agree_with_arithmetic, neighbours_stay, values_are_taken_modulo_the_word,
-     compare_exchange_compares_the_word, min_and_max_of_64_bits, typed_words_have_bounds, typed_words_are_at_multiples_of_their_size,
-     words_of_an_unaligned_mapping_are_refused, wrong_arguments_are_refused, reading_needs_no_write,
-     a_file_cut_short_raises_truncated, processes_lose_nothing].
+     compare_exchange_compares_the_word, min_and_max_of_64_bits, typed_words_have_bounds,
+     typed_words_are_at_multiples_of_their_size, words_of_an_unaligned_mapping_are_refused,
+     wrong_arguments_are_refused, reading_needs_no_write, a_file_cut_short_raises_truncated, processes_lose_nothing].
 
 init_per_testcase(Case, Config) -> emmap_test:directory(Case, Config).
 

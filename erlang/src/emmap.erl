@@ -22,7 +22,7 @@
 %% `t :emmap.open_option' in IEx.
 -module(emmap).
 
--export([init/0, open/2, open/4, close/1, info/1]).
+-export([init/0, open/2, open/4, close/1, info/1, handles/0, stats/0]).
 -export([read/2, read_line/1, pread/2, pread/3, snapshot/3, write/2, pwrite/2, pwrite/3, position/2, copy/3,
          ipread_s32bu_p32bu/3, read_handle_info/2, sendfile/8, internal_get_nif_resource/1]).
 -export([match/2, match/3, matches/2, matches/3, lines/2, fold_lines/3]).
@@ -128,9 +128,9 @@
                 | page_out.
 %% How a range is going to be used, as in `file:advise/4'. `normal': in no special way. `sequential': from its start to
 %% its end, so that more is read ahead. `random': in any order, so that nothing is. `will_need': soon, so that it is
-%% brought into memory. `dont_need' and `no_reuse': not soon again, so that its memory may be taken first. Beside those of `file': `huge_page' and `no_huge_page'
-%% (MADV_HUGEPAGE), `cold', as `no_reuse', and `page_out': the memory goes now, to the file or to swap (MADV_PAGEOUT). What
-%% the system cannot do it leaves.
+%% brought into memory. `dont_need' and `no_reuse': not soon again, so that its memory may be taken first. Beside those
+%% of `file': `huge_page' and `no_huge_page' (MADV_HUGEPAGE), `cold', as `no_reuse', and `page_out': the memory goes
+%% now, to the file or to swap (MADV_PAGEOUT). What the system cannot do it leaves.
 
 -type operation() :: add | sub | 'band' | 'bor' | 'bxor' | xchg | min | max.
 %% What is done to a word in one step, with a value: `xchg' replaces it by that, `min' and `max' by the lesser and the
@@ -207,11 +207,22 @@ close(_) -> {error, badarg}.
 info(?handle(Resource) = File) ->
     case emmap_nif:info(Resource) of
         {error, Reason} -> ?raise(Reason, [File]);
-        {Path, Offset, Size, Position, Traits, Address, Faulted} ->
-            (emmap_options:describe(Traits))#{path => Path, offset => Offset, size => Size, position => Position,
-                                              address => Address, faulted => Faulted}
+        Info -> emmap_file:describe(Info)
     end;
 info(File) -> ?badarg([File], badarg).
+
+%% @doc Describes all handles of the node that are open: what is not closed and not yet collected.
+-spec handles() -> [info()].
+handles() -> [emmap_file:describe(Info) || Info <- emmap_nif:handles()].
+
+%% @doc Tells what all handles have together: how many are open, and how many ranges of memory (a `direct' binary keeps
+%% one, and a handle that has grown may have several) and bytes of address space they take; and how often, since the
+%% library was loaded, pages could not be reached and ranges of such were mapped afresh.
+-spec stats() -> #{handles := non_neg_integer(), regions := non_neg_integer(), mapped_bytes := non_neg_integer(),
+                   faults := non_neg_integer(), heals := non_neg_integer()}.
+stats() ->
+    {Handles, Regions, Bytes, Faults, Heals} = emmap_nif:stats(),
+    #{handles => Handles, regions => Regions, mapped_bytes => Bytes, faults => Faults, heals => Heals}.
 
 %%% Reading
 
@@ -448,8 +459,8 @@ advise(_, _, _, _) -> {error, badarg}.
 
 %%% Memory
 
-%% @doc Counts the bytes of a range that are in memory, as mincore(2). `{error, eperm}' for a file that the user of the VM
-%% neither owns nor may write: of such the system does not tell.
+%% @doc Counts the bytes of a range that are in memory, as mincore(2). `{error, eperm}' for a file that the user of the
+%% VM neither owns nor may write: of such the system does not tell.
 -spec resident(File :: mmap_file(), Offset :: non_neg_integer(), Count :: non_neg_integer()) ->
           {ok, non_neg_integer()} | {error, reason()}.
 resident(File, Offset, Count) -> ?ranged(resident, File, Offset, Count).
@@ -458,10 +469,11 @@ resident(File, Offset, Count) -> ?ranged(resident, File, Offset, Count).
 -spec populate(File :: mmap_file(), Offset :: non_neg_integer(), Count :: non_neg_integer()) -> ok | {error, reason()}.
 populate(File, Offset, Count) -> ?ranged(populate, File, Offset, Count).
 
-%% @doc Brings the pages of a range into memory and keeps them there, as mlock(2), until {@link unlock_memory/3}, or until
-%% the handle is closed or collected and no binary points into it. `{error, enomem}' or `{error, eperm}' where the limit of
-%% the process (RLIMIT_MEMLOCK) is reached; nothing of the range is locked then. Pages are locked or not, however often they
-%% were locked. A mapping that outgrows its place, or is healed by {@link remap/1}, is to be locked again.
+%% @doc Brings the pages of a range into memory and keeps them there, as mlock(2), until {@link unlock_memory/3}, or
+%% until the handle is closed or collected and no binary points into it. `{error, enomem}' or `{error, eperm}' where the
+%% limit of the process (RLIMIT_MEMLOCK) is reached; nothing of the range is locked then. Pages are locked or not,
+%% however often they were locked. A mapping that outgrows its place, or is healed by {@link remap/1}, is to be locked
+%% again.
 -spec lock_memory(File :: mmap_file(), Offset :: non_neg_integer(), Count :: non_neg_integer()) ->
           ok | {error, reason()}.
 lock_memory(File, Offset, Count) -> ?ranged(lock_memory, File, Offset, Count).
@@ -471,9 +483,9 @@ lock_memory(File, Offset, Count) -> ?ranged(lock_memory, File, Offset, Count).
           ok | {error, reason()}.
 unlock_memory(File, Offset, Count) -> ?ranged(unlock_memory, File, Offset, Count).
 
-%% @doc Gives the disk space of a range back, or the memory of an `anon' one: its bytes are zeroes then, and the size stays
-%% (fallocate(2), FALLOC_FL_PUNCH_HOLE). What lies past the end is left out. `{error, eopnotsupp}' on `private' handles,
-%% and where the file system cannot do it.
+%% @doc Gives the disk space of a range back, or the memory of an `anon' one: its bytes are zeroes then, and the size
+%% stays (fallocate(2), FALLOC_FL_PUNCH_HOLE). What lies past the end is left out. `{error, eopnotsupp}' on `private'
+%% handles, and where the file system cannot do it.
 -spec punch_hole(File :: mmap_file(), Offset :: non_neg_integer(), Count :: non_neg_integer()) ->
           ok | {error, reason()}.
 punch_hole(File, Offset, Count) -> ?ranged(punch_hole, File, Offset, Count).

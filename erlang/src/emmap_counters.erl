@@ -7,8 +7,9 @@
 %% by setting N and then the magic, both by compare-and-exchange: two that open it at once agree, and a crash in between
 %% leaves a file that is still taken for a new one.
 %%
-%% Whoever makes one holds a lock of the file (flock(2)), from the first look to the end. So who finds no room can take back
-%% what it has made: nobody has counted in it yet, and who waits for the lock opens the file anew when it has changed.
+%% Whoever makes one holds a lock of the file (flock(2)), from the first look to the end. So who finds no room can take
+%% back what it has made: nobody has counted in it yet, and who waits for the lock opens the file anew when it has
+%% changed.
 -module(emmap_counters).
 
 -export([open/2]).

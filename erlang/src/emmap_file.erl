@@ -5,7 +5,7 @@
 %% and `#file_info{}'.
 -module(emmap_file).
 
--export([open/4, is_small/1, pread_list/2, pwrite_list/2, copy/3, send/5, ipread/3, read_info/2]).
+-export([open/4, describe/1, is_small/1, pread_list/2, pwrite_list/2, copy/3, send/5, ipread/3, read_info/2]).
 
 -include("emmap_api.hrl").
 
@@ -24,6 +24,12 @@ open(Name, Offset, Length, Options) ->
                 Error -> Error
             end
     end.
+
+%% @doc Makes of what the library tells of a handle what `emmap:info' does.
+-spec describe(emmap_nif:info()) -> emmap:info().
+describe({Path, Offset, Size, Position, Traits, Address, Faulted}) ->
+    (emmap_options:describe(Traits))#{path => Path, offset => Offset, size => Size, position => Position,
+                                      address => Address, faulted => Faulted}.
 
 %% Up to how many bytes iodata is copied into one piece, instead of made a list of its parts.
 -define(ONE_PIECE, 1 bsl 20).

@@ -17,10 +17,10 @@
                punch_hole/3, queue_open/7, queue_consumer/3, queue_remove_consumer/2, queue_purge/2, queue_info/2,
                queue_close/1, queue_push/2, queue_push_list/2, queue_pop/2, queue_pop_list/3, queue_peek/2,
                queue_take/2, queue_ack/4, queue_nack/4, queue_read/6, queue_length/2, queue_wait/3, queue_cancel/3,
-               queue_sync/3]).
+               queue_sync/3, handles/0, stats/0]).
 -export(?NIFS).
 
--export_type([handle/0]).
+-export_type([handle/0, info/0]).
 
 -on_load(init/0).
 -nifs(?NIFS).
@@ -112,12 +112,20 @@ open(_, _, _, _, _, _, _, _, _) -> ?not_loaded.
 -spec close(handle()) -> ok | {error, emmap:reason()}.
 close(_) -> ?not_loaded.
 
+-type info() :: {Name :: file:name_all(), Offset :: non_neg_integer(), Size :: non_neg_integer(),
+                 Position :: non_neg_integer(), Traits :: non_neg_integer(), Address :: non_neg_integer(),
+                 Faulted :: false | {non_neg_integer(), non_neg_integer()}}.
+
+%% @doc Describes all handles that are open.
+-spec handles() -> [info()].
+handles() -> ?not_loaded.
+
+%% @doc Tells how many handles and regions there are, bytes mapped, faults and heals.
+-spec stats() -> {integer(), integer(), integer(), integer(), integer()}.
+stats() -> ?not_loaded.
+
 %% @doc Describes a handle; emmap_options has the bits of `Traits'.
--spec info(handle()) ->
-          {Name :: file:name_all(), Offset :: non_neg_integer(), Size :: non_neg_integer(),
-           Position :: non_neg_integer(), Traits :: non_neg_integer(), Address :: non_neg_integer(),
-           Faulted :: false | {non_neg_integer(), non_neg_integer()}}
-        | {error, emmap:reason()}.
+-spec info(handle()) -> info() | {error, emmap:reason()}.
 info(_) -> ?not_loaded.
 
 %% @doc Gives the numbers of fstat(2), times in seconds since 1970: size, atime, mtime, ctime, mode, links, device,

@@ -78,12 +78,15 @@ import Synchronization
     self.isReplaced.store(false, ordering: .relaxed)
     // Releasing: a handler that sees the slot active sees all of the above.
     _ = state.wrappingAdd(Self.one + Self.active, ordering: .releasing)
+    _ = unsafe Statistics.place?.pointee.regions.wrappingAdd(1, ordering: .relaxed)
+    _ = unsafe Statistics.place?.pointee.mappedBytes.wrappingAdd(length, ordering: .relaxed)
     if guardBytes > 0 { FaultTable.addDirect(base, base &+ UInt(length)) }
   }
 
   /// The region goes on behind its end by now.
   func extend(to length: Int) {
-    withLock { self.length.store(length, ordering: .relaxed) }
+    let old = withLock { self.length.exchange(length, ordering: .relaxed) }
+    _ = unsafe Statistics.place?.pointee.mappedBytes.wrappingAdd(length &- old, ordering: .relaxed)
     if guardBytes.load(ordering: .relaxed) > 0 { FaultTable.extendDirect(mappedBase &+ UInt(length)) }
   }
 
@@ -94,6 +97,8 @@ import Synchronization
   func deactivate() {
     forgetFaults()
     _ = state.bitwiseAnd(~Self.active, ordering: .releasing)
+    _ = unsafe Statistics.place?.pointee.regions.wrappingSubtract(1, ordering: .relaxed)
+    _ = unsafe Statistics.place?.pointee.mappedBytes.wrappingSubtract(mappedLength, ordering: .relaxed)
     if guardBytes.load(ordering: .relaxed) > 0 { FaultTable.removeDirect() }
     if isReplaced.load(ordering: .relaxed) && isWritable.load(ordering: .relaxed) {
       Replacement.giveBack(mappedBase, mappedBase &+ UInt(mappedLength))
@@ -192,6 +197,7 @@ import Synchronization
       return error
     }
     announce(Int(from &- mappedBase), Int(to &- mappedBase))
+    _ = unsafe Statistics.place?.pointee.heals.wrappingAdd(1, ordering: .relaxed)
     if isWritable.load(ordering: .relaxed) { Replacement.giveBack(from, to) }
     return nil
   }
@@ -240,6 +246,7 @@ import Synchronization
   /// marks them first, and gives the slot back. False if the system has refused.
   func replaceAndUnlock(_ address: UInt) -> Bool {
     defer { unlock() }
+    _ = unsafe Statistics.place?.pointee.faults.wrappingAdd(1, ordering: .relaxed)
     let pageBytes = UInt(pageBytes.load(ordering: .relaxed))
     let page = address & ~(pageBytes &- 1)
     let (start, end) = (mappedBase, mappedBase &+ UInt(mappedLength))

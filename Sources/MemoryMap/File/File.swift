@@ -136,7 +136,8 @@ import Synchronization
     if wasOpen { Reaper.later(.file(descriptor.number, autoUnlink)) }
   }
 
-  var isClosed: Bool { losses.isClosed }
+  /// Tells whether nobody can use the file any more.
+  public var isClosed: Bool { losses.isClosed }
 
   /// Whether a read that meets the end looks whether the file has become longer.
   @inline(__always)

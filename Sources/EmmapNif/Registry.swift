@@ -1,0 +1,82 @@
+import MemoryMap
+
+/// A place in the list of all handles: a handle's, or the one that a walk has come to.
+@safe struct Place {
+  var previous: UnsafeMutablePointer<Place>?
+  var next: UnsafeMutablePointer<Place>?
+  let handle: UnsafeMutablePointer<Handle>?
+
+  init(_ handle: UnsafeMutablePointer<Handle>?) {
+    unsafe self.handle = handle
+  }
+}
+
+/// All handles that were opened and not collected, and what is counted of them. It is made once in the life of the VM:
+/// each copy of the library hands it on to the next one, with the handles.
+///
+/// A handle's memory goes after it has left the list, for which its destructor takes the lock. So all that are in the
+/// list can be looked at while the lock is held, also one that nobody owns any more.
+@safe struct Registry: ~Copyable {
+  let statistics = Statistics()
+  private let lock = Lock()
+  private let head: UnsafeMutablePointer<Place>
+
+  /// Nothing yet; it must not move.
+  init() {
+    unsafe head = UnsafeMutablePointer<Place>.allocate(capacity: 1)
+    unsafe head.initialize(to: Place(nil))
+  }
+
+  /// Adds a handle that is initialised.
+  func add(_ handle: UnsafeMutablePointer<Handle>) {
+    unsafe withUnsafeMutablePointer(to: &handle.pointee.place) { place in
+      unsafe withList { unsafe Self.insert(place, after: $0) }
+    }
+  }
+
+  /// Takes away a handle that is about to go.
+  func remove(_ handle: UnsafeMutablePointer<Handle>) {
+    unsafe withUnsafeMutablePointer(to: &handle.pointee.place) { place in
+      unsafe withList { _ in unsafe Self.remove(place) }
+    }
+  }
+
+  /// Calls `body` with each handle, some at a time, so that nobody waits long for the lock. Those that are opened
+  /// meanwhile may be left out.
+  func forEach(_ body: (UnsafeMutablePointer<Handle>) -> Void) {
+    var here = unsafe Place(nil)
+    unsafe withUnsafeMutablePointer(to: &here) { here in
+      unsafe withList { unsafe Self.insert(here, after: $0) }
+      var isDone = false
+      while !isDone {
+        isDone = unsafe withList { _ in
+          for _ in 0..<16 {
+            let next = unsafe here.pointee.next
+            unsafe Self.remove(here)
+            guard let next = unsafe next else { return true }
+            unsafe Self.insert(here, after: next)
+            if let handle = unsafe next.pointee.handle { unsafe body(handle) }
+          }
+          return false
+        }
+      }
+    }
+  }
+
+  private func withList<R>(_ body: (UnsafeMutablePointer<Place>) -> R) -> R {
+    lock.withLock { unsafe body(head) }
+  }
+
+  // SAFETY, of both: the lock is held, and all places in the list are there.
+  private static func insert(_ place: UnsafeMutablePointer<Place>, after other: UnsafeMutablePointer<Place>) {
+    unsafe place.pointee.previous = other
+    unsafe place.pointee.next = other.pointee.next
+    unsafe other.pointee.next?.pointee.previous = place
+    unsafe other.pointee.next = place
+  }
+
+  private static func remove(_ place: UnsafeMutablePointer<Place>) {
+    unsafe place.pointee.previous?.pointee.next = place.pointee.next
+    unsafe place.pointee.next?.pointee.previous = place.pointee.previous
+  }
+}
