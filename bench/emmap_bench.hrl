@@ -19,5 +19,4 @@
               %% Whether two processes at once are measured too.
               scale = false :: boolean(),
               %% Options of the processes.
-              spawn = [] :: [{atom(), term()}],
-              chart = true :: boolean()}).
+              spawn = [] :: [{atom(), term()}]}).

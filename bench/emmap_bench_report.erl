@@ -1,6 +1,6 @@
 %% Copyright 2026 the emmap authors. Licensed under the Apache License, Version 2.0.
 
-%% @doc Writes what the benchmark has found: a table in Markdown, and the bars of the chart for `chart.py'.
+%% @doc Writes what the benchmark has found: tables in Markdown, of which `chart.py' makes the pictures.
 -module(emmap_bench_report).
 
 -export([write/3, write_peer/4, print_comparison/2]).
@@ -10,16 +10,15 @@
 %% What the C++ library emmap 2.x takes, in nanoseconds, on a machine where N takes ?THEIR_N.
 -define(THEIR_N, 29).
 
-%% @doc Writes RESULTS.md and bars.tsv into a directory.
+%% @doc Writes RESULTS.md into a directory.
 -spec write(file:filename(), [#row{}], #{tuple() => float()}) -> ok.
 write(Directory, Rows, Results) ->
     Get = fun(Id, Side, Processes) -> maps:get({<<"emmap">>, Id, Side, Processes}, Results) end,
     Text = [heading(Get), bounds(Rows, Get), times(Rows, Get), scaling(Rows, Get)],
     ok = file:write_file(filename:join(Directory, "RESULTS.md"), unicode:characters_to_binary(Text)),
-    ok = file:write_file(filename:join(Directory, "bars.tsv"), unicode:characters_to_binary(bars(Rows, Get))),
     io:put_chars(unicode:characters_to_list(iolist_to_binary(bounds(Rows, Get)))).
 
-%% @doc Writes PEER.md and bars.tsv into a directory: how emmap compares with version `Version' of another library.
+%% @doc Writes PEER.md into a directory: how emmap compares with version `Version' of another library.
 -spec write_peer(file:filename(), string(), [#row{}], #{tuple() => float()}) -> ok.
 write_peer(Directory, Version, Rows, Results) ->
     Pairs = [{Row, Processes, Theirs, Ours} || #row{id = Id} = Row <- Rows, Processes <- [1, 2],
@@ -34,10 +33,7 @@ write_peer(Directory, Version, Rows, Results) ->
                   [[Name, integer_to_list(Processes), ns(Theirs), ns(Ours), ratio(Theirs / Ours)]
                    || {#row{name = Name}, Processes, Theirs, Ours} <- Pairs]),
             not_compared(Rows, Results)],
-    Bars = [[Name, "\temmap ", Version, " (C++)\t", io_lib:format("~.4f", [Theirs / Ours]), $\n]
-            || {#row{name = Name}, 1, Theirs, Ours} <- Pairs],
-    ok = file:write_file(filename:join(Directory, "PEER.md"), unicode:characters_to_binary(Text)),
-    ok = file:write_file(filename:join(Directory, "bars.tsv"), unicode:characters_to_binary(Bars)).
+    ok = file:write_file(filename:join(Directory, "PEER.md"), unicode:characters_to_binary(Text)).
 
 %% @doc Prints how two builds compare.
 -spec print_comparison([#row{}], #{tuple() => float()}) -> ok.
@@ -126,12 +122,6 @@ scaling(Rows, Get) ->
      end].
 
 gain(Get, Id, Side) -> ratio(Get(Id, Side, 1) / Get(Id, Side, 2)).
-
-%% The chart's bars: name, against, how many times as fast emmap is.
-bars(Rows, Get) ->
-    [[Name, $\t, Label, $\t, io_lib:format("~.4f", [Get(Id, Side, 1) / Get(Id, 1, 1)]), $\n]
-     || #row{id = Id, name = Name, sides = Sides, chart = true} <- Rows, {Side, Label} <- numbered(Sides),
-        Label =/= <<"unchecked NIF">>].
 
 %%% What must be reached
 

@@ -102,7 +102,7 @@ words(Path, Floor) ->
           #side{label = <<"emmap">>, prepare = Word, loop = fun(N, At) -> Add(N, File, At) end},
           #side{label = <<"atomics">>, prepare = Index, loop = fun(N, I) -> otp_add(N, Atomics, I) end},
           #side{label = <<"unchecked NIF">>, prepare = Word, loop = fun(N, At) -> floor_add(N, Floor, At) end}]},
-     #row{id = atomic_add_same, name = <<"atomic add, all to one word">>, scale = true, chart = false, sides = [
+     #row{id = atomic_add_same, name = <<"atomic add, all to one word">>, scale = true, sides = [
           #side{label = <<"emmap">>, loop = fun(N, _) -> Add(N, File, 64) end},
           #side{label = <<"atomics">>, loop = fun(N, _) -> otp_add(N, Atomics, 8) end}]},
      #row{id = atomic_read, name = <<"atomic read">>, scale = true, sides = [
@@ -170,20 +170,18 @@ reads(Path, Floor) ->
         [#side{label = <<"unchecked NIF">>, loop = fun(N, _) -> floor_copy(N, Floor, 0, Size) end} || Size =< 4096]
     end,
     [#row{id = {pread, Mode, Size}, name = name("pread ~ts, ~s", [size_name(Size), Mode]),
-          scale = Size =< 1 bsl 20, chart = Mode =:= lock,
-          sides = [Read(File, Size), Raw(Size), Copy(Size) | Least(Size)]}
+          scale = Size =< 1 bsl 20, sides = [Read(File, Size), Raw(Size), Copy(Size) | Least(Size)]}
      || {Mode, File} <- [{lock, Locked}, {nolock, Unlocked}], Size <- sizes()]
     ++ [#row{id = {pread, direct, Size}, name = name("pread ~ts, direct", [size_name(Size)]),
-             scale = Size =:= 64, chart = Size =< 4096,
-             sides = [Read(Direct, Size), Raw(Size)]
+             scale = Size =:= 64, sides = [Read(Direct, Size), Raw(Size)]
                      ++ [#side{label = <<"unchecked NIF">>, loop = fun(N, _) -> floor_point(N, Floor, 0, Size) end}
                          || Size =< 4096]}
         || Size <- sizes()]
-    ++ [#row{id = {pread, direct, 1 bsl 30}, name = <<"pread 1 GiB, direct">>, chart = false,
+    ++ [#row{id = {pread, direct, 1 bsl 30}, name = <<"pread 1 GiB, direct">>,
              sides = [Read(Sparse, 1 bsl 30)]},
         %% The VM collects garbage whenever a process has made binaries of that many words, to whomever they belong.
         #row{id = {pread, direct, no_collection}, name = <<"pread 1 GiB, direct, min_bin_vheap_size raised">>,
-             chart = false, spawn = [{min_bin_vheap_size, 1 bsl 45}], sides = [Read(Sparse, 1 bsl 30)]}]
+             spawn = [{min_bin_vheap_size, 1 bsl 45}], sides = [Read(Sparse, 1 bsl 30)]}]
     ++ random(Path("large")).
 
 pread(0, _, _, _) -> ok;
@@ -259,7 +257,7 @@ writes(Path, Floor) ->
                loop = fun(N, Bytes) -> floor_put(N, Floor, 0, Bytes) end} || Size =< 4096]
     end,
     [#row{id = {pwrite, Mode, Size}, name = name("pwrite ~ts, ~s", [size_name(Size), Mode]), scale = Size =< 1 bsl 20,
-          chart = Mode =:= lock, sides = [Write(File, Size), Raw(Size) | Least(Size)]}
+          sides = [Write(File, Size), Raw(Size) | Least(Size)]}
      || {Mode, File} <- [{lock, Locked}, {nolock, Unlocked}], Size <- sizes()].
 
 pwrite(0, _, _, _) -> ok;

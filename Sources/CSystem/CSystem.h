@@ -16,6 +16,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/mman.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
@@ -101,14 +102,18 @@ static inline int sys_start_writeback(int fd, off_t offset, off_t length) {
   return (int)syscall(SYS_sync_file_range, fd, offset, length, 2 /* SYNC_FILE_RANGE_WRITE */);
 }
 
-// A lock of the whole file that belongs to the open file description (Linux 3.15). F_OFD_SETLK is 37; headers have it
-// for _GNU_SOURCE alone.
-static inline int sys_lock_file(int fd, _Bool locks) {
+// Sets the lock of the whole file that belongs to the open file description (Linux 3.15): F_RDLCK, F_WRLCK, F_UNLCK.
+// F_OFD_SETLK is 37; headers have it for _GNU_SOURCE alone.
+static inline int sys_lock_file(int fd, short kind) {
   struct flock lock;
   memset(&lock, 0, sizeof lock);
-  lock.l_type = locks ? F_WRLCK : F_UNLCK;
+  lock.l_type = kind;
   lock.l_whence = SEEK_SET;
   return (int)syscall(SYS_fcntl, fd, 37, &lock);
+}
+// The other one, which knows nothing of that: flock(2).
+static inline int sys_flock(int fd, _Bool takes) {
+  return (int)syscall(SYS_flock, fd, takes ? LOCK_EX | LOCK_NB : LOCK_UN);
 }
 static inline int sys_process(void) { return (int)syscall(SYS_getpid); }
 static inline void sys_yield(void) { syscall(SYS_sched_yield); }

@@ -13,7 +13,7 @@ extension AtomicCall {
 extension Call {
   /// A position in a file; the caller must mean a word, so anything else is wrong.
   @inline(__always)
-  fileprivate func wordPosition(_ index: Int) throws(Failure) -> Int {
+  func wordPosition(_ index: Int) throws(Failure) -> Int {
     guard let value = env.integer(self[index]) else { throw notAPosition(index) }
     return value
   }
@@ -51,7 +51,7 @@ enum PAtomic: AtomicCall {
     let (operation, atoms) = (call[2], call.atoms)
     guard
       operation == atoms.sub || operation == atoms.band || operation == atoms.bor || operation == atoms.bxor
-        || operation == atoms.xchg
+        || operation == atoms.xchg || operation == atoms.min || operation == atoms.max
     else { throw .badArgument }
     return try unsafe handle.pointee.file.withWord(
       at: position, writing: true,
@@ -61,6 +61,8 @@ enum PAtomic: AtomicCall {
         case atoms.band: word.bitwiseAnd(value, ordering: .sequentiallyConsistent).oldValue
         case atoms.bor: word.bitwiseOr(value, ordering: .sequentiallyConsistent).oldValue
         case atoms.bxor: word.bitwiseXor(value, ordering: .sequentiallyConsistent).oldValue
+        case atoms.min: word.min(value, ordering: .sequentiallyConsistent).oldValue
+        case atoms.max: word.max(value, ordering: .sequentiallyConsistent).oldValue
         default: word.exchange(value, ordering: .sequentiallyConsistent)
         }
       })

@@ -4,11 +4,12 @@ import ErlNif
 struct Atoms {
   var ok, error, eof, badarg: Term
   var bof, cur, `true`, `false`: Term
-  var add, sub, band, bor, bxor, xchg: Term
+  var add, sub, band, bor, bxor, xchg, min, max: Term
+  var i8, i16, i32, i64, u8, u16, u32, u64: Term
   var normal, random, sequential, willNeed, dontNeed, noReuse: Term
   var closed, truncated, fixedSize, tooShort, notSupported: Term
   var misaligned, outOfRange, readOnly: Term
-  var done, double, last, locked: Term
+  var done, double, last, locked, shared, exclusive, none: Term
 
   init(_ env: Environment) {
     ok = env.atom("ok")
@@ -25,6 +26,16 @@ struct Atoms {
     bor = env.atom("bor")
     bxor = env.atom("bxor")
     xchg = env.atom("xchg")
+    min = env.atom("min")
+    max = env.atom("max")
+    i8 = env.atom("i8")
+    i16 = env.atom("i16")
+    i32 = env.atom("i32")
+    i64 = env.atom("i64")
+    u8 = env.atom("u8")
+    u16 = env.atom("u16")
+    u32 = env.atom("u32")
+    u64 = env.atom("u64")
     normal = env.atom("normal")
     random = env.atom("random")
     sequential = env.atom("sequential")
@@ -43,5 +54,8 @@ struct Atoms {
     double = env.atom("double")
     last = env.atom("last")
     locked = env.atom("locked")
+    shared = env.atom("shared")
+    exclusive = env.atom("exclusive")
+    none = env.atom("none")
   }
 }

@@ -11,8 +11,8 @@ let functionTable: [NifRow] = [
   row(Remap.self, 1, .dirtyIO),
   row(Allocate.self, 3, .dirtyIO),
   row(NextData.self, 2, .dirtyIO),
-  row(TryLock.self, 1, .dirtyIO),
-  row(Unlock.self, 1, .dirtyIO),
+  row(MakersLock.self, 2, .dirtyIO),
+  row(SetLock.self, 2, .dirtyIO),
   row(DataSync.self, 1, .dirtyIO),
   row(Sync.self, 1, .dirtyIO),
   row(SyncRange.self, 3, .dirtyIO),
@@ -40,6 +40,12 @@ let functionTable: [NifRow] = [
   row(PAtomicWrite.self, 3, .normal) { unsafe perform(PAtomicWrite.self, $0, $1, $2, mayBlock: false) },
   row(PAtomicCompareExchange.self, 4, .normal) {
     unsafe perform(PAtomicCompareExchange.self, $0, $1, $2, mayBlock: false)
+  },
+  row(TypedAtomic.self, 5, .normal) { unsafe perform(TypedAtomic.self, $0, $1, $2, mayBlock: false) },
+  row(TypedAtomicRead.self, 3, .normal) { unsafe perform(TypedAtomicRead.self, $0, $1, $2, mayBlock: false) },
+  row(TypedAtomicWrite.self, 4, .normal) { unsafe perform(TypedAtomicWrite.self, $0, $1, $2, mayBlock: false) },
+  row(TypedAtomicCompareExchange.self, 5, .normal) {
+    unsafe perform(TypedAtomicCompareExchange.self, $0, $1, $2, mayBlock: false)
   },
 ]
 

@@ -3,7 +3,7 @@ import ErlNif
 import MemoryMap
 
 /// `open(Path, Name, Offset, Length, Flags, Address, Mode, Size, MaximumStep)`: Path is a binary that ends with
-/// NUL, Name what the caller gave; emmap.erl has checked the numbers.
+/// NUL, Name what the caller gave; emmap_file.erl has checked the numbers.
 enum Open: NifCall {
   static var name: StaticString { "open" }
   static var blocking: NifFunction { { unsafe perform(Open.self, $0, $1, $2, mayBlock: true) } }
@@ -56,7 +56,7 @@ extension Handle {
   }
 }
 
-/// `info(Handle)`: a tuple that emmap.erl makes a map of.
+/// `info(Handle)`: a tuple that emmap.erl and emmap_options.erl make a map of.
 enum Info: NifCall {
   static var name: StaticString { "info" }
   static var blocking: NifFunction { { unsafe perform(Info.self, $0, $1, $2, mayBlock: true) } }

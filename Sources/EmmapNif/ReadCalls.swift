@@ -29,7 +29,8 @@ extension Call {
     _ handle: UnsafeMutablePointer<Handle>, at offset: Int, count: Int, _ patience: Patience, copies: Bool = false
   ) throws(Failure) -> Outcome<Bytes> {
     if unsafe handle.pointee.file.traits.contains(.direct) && !copies {
-      return try unsafe handle.pointee.file.access(.borrow, at: offset, count: count, patience) { region, start, count in
+      return try unsafe handle.pointee.file.access(.borrow, at: offset, count: count, patience) {
+        region, start, count in
         (Bytes(term: unsafe env.binary(of: region, start, count: count), count: count), touched: count)
       }
     }

@@ -53,27 +53,6 @@ enum Allocate: NifCall {
   }
 }
 
-/// `try_lock(Handle)`: takes the advisory lock of the file; `locked` if somebody else has it.
-enum TryLock: NifCall {
-  static var name: StaticString { "try_lock" }
-  static var blocking: NifFunction { { unsafe perform(TryLock.self, $0, $1, $2, mayBlock: true) } }
-
-  static func run(_ call: Call, _ patience: Patience) throws(Failure) -> Term? {
-    try unsafe call.handle().pointee.file.tryLock() ? call.atoms.ok : call.atoms.locked
-  }
-}
-
-/// `unlock(Handle)`: gives the lock back.
-enum Unlock: NifCall {
-  static var name: StaticString { "unlock" }
-  static var blocking: NifFunction { { unsafe perform(Unlock.self, $0, $1, $2, mayBlock: true) } }
-
-  static func run(_ call: Call, _ patience: Patience) throws(Failure) -> Term? {
-    try unsafe call.handle().pointee.file.unlock()
-    return call.atoms.ok
-  }
-}
-
 /// `next_data(Handle, Offset)`
 enum NextData: NifCall {
   static var name: StaticString { "next_data" }

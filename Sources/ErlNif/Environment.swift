@@ -102,6 +102,9 @@ public struct Term: Equatable, Sendable {
 
   // MARK: Scheduling
 
+  /// Tells whether the process that has called still lives.
+  public var isProcessAlive: Bool { unsafe enif_is_current_process_alive(raw) != 0 }
+
   /// Tells the VM that the call has taken some percent, 1 to 100, of a time slice of about a millisecond.
   @inline(__always)
   public func consumeTimeslice(percent: Int) {

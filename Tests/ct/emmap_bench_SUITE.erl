@@ -5,7 +5,7 @@
 -module(emmap_bench_SUITE).
 
 -export([suite/0, all/0, init_per_suite/1, end_per_suite/1, init_per_testcase/2, end_per_testcase/2]).
--export([rows_that_the_other_lacks_are_named/1, other_without_a_common_row_is_an_error/1,
+-export([rows_that_the_other_lacks_are_named/1, pages_have_pictures/1, other_without_a_common_row_is_an_error/1,
          row_that_ends_the_other_vm_is_left_out/1]).
 -import(emmap_test, [run_erl/2]).
 
@@ -15,12 +15,12 @@
 suite() -> [{timetrap, {minutes, 4}}].
 
 all() ->
-    [rows_that_the_other_lacks_are_named, other_without_a_common_row_is_an_error,
+    [rows_that_the_other_lacks_are_named, pages_have_pictures, other_without_a_common_row_is_an_error,
      row_that_ends_the_other_vm_is_left_out].
 
 %% `emmap_bench' and what belongs to it, as bench/run makes them, but for a file that is a thousand times smaller.
 init_per_suite(Config) ->
-    Bench = filename:join(root(filename:dirname(code:which(?MODULE))), "bench"),
+    Bench = filename:join(emmap_test:root(), "bench"),
     Output = ?config(priv_dir, Config),
     case os:find_executable("cc") of
         false -> {skip, "no C compiler (cc) to build the benchmark's NIFs with"};
@@ -48,10 +48,25 @@ rows_that_the_other_lacks_are_named(Config) ->
     ?assertEqual(nomatch, binary:match(Page, [<<"| atomic add">>, <<"| counter">>])),
     ?assertMatch({_, _}, binary:match(Page, <<"\nNot compared, because one of the two cannot do it: "
                                               "atomic add; atomic add, all to one word; counter + 1.\n">>)),
-    {ok, Bars} = file:read_file(filename:join(?config(directory, Config), "bars.tsv")),
-    ?assertMatch([<<"open and close", _/binary>>, <<"pwrite 8 B, lock\temmap 2.9 (C++)\t", _/binary>>,
-                  <<"pwrite 8 B, nolock", _/binary>>],
-                 lists:sort(binary:split(Bars, <<"\n">>, [global, trim]))).
+    {match, Rows} = re:run(Page, "^\\| (.*) \\| 1 \\| ", [global, multiline, {capture, all_but_first, binary}]),
+    ?assertEqual([<<"open and close, 4 KiB">>, <<"pwrite 8 B, lock">>, <<"pwrite 8 B, nolock">>],
+                 lists:sort(lists:append(Rows))).
+
+pages_have_pictures(Config) ->
+    Bench = filename:join(emmap_test:root(), "bench"),
+    Python = [Program || Program <- ["python3", "/usr/bin/python3"],
+                         os:cmd(Program ++ " -c 'import matplotlib' 2>&1") =:= ""],
+    Python =/= [] orelse throw({skip, "no python3 with matplotlib"}),
+    [begin
+         Picture = emmap_test:path(Config, Name),
+         "" = os:cmd(lists:join($\s, [hd(Python), filename:join(Bench, "chart.py"), filename:join(Bench, Page), Picture,
+                                      "2>&1"])),
+         {ok, Drawn} = file:read_file(Picture ++ ".svg"),
+         [?assertNotEqual({Text, nomatch}, {Text, string:find(Drawn, unicode:characters_to_binary([$>, Text, $<]))})
+          || Text <- Texts],
+         ?assert(filelib:file_size(Picture ++ ".png") < 200000)
+     end || {Page, Name, Texts} <- [{"RESULTS.md", "results", ["pread, lock", "64 KiB", [$4, 16#d7]]},
+                                    {"PEER.md", "peer", ["pread, lock", "64 KiB", "0.5" ++ [16#d7]]}]].
 
 other_without_a_common_row_is_an_error(Config) ->
     {Status, Output} = peer(Config, #{rows => "^counter"}),
@@ -65,13 +80,6 @@ row_that_ends_the_other_vm_is_left_out(Config) ->
     ?assertMatch({_, _}, binary:match(page(Config), <<"cannot do it: datasync of a dirty page.\n">>)).
 
 %%% Helpers
-
-%% The sources that this suite belongs to: above the directory that it was compiled into.
-root(Directory) ->
-    case filelib:is_regular(filename:join(Directory, "Package.swift")) of
-        true -> Directory;
-        false when Directory =/= "/" -> root(filename:dirname(Directory))
-    end.
 
 %% What `bench/run --peer' does when all is built.
 peer(Config, #{rows := Rows} = Other) ->

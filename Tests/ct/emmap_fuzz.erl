@@ -52,7 +52,12 @@ emmap_functions() ->
      {patomic_cas, [handle, word_position, word, word]}, {open_counters, [counters_name]},
      {open_counters, [counters_name, number]}, {close_counters, [counters]}, {inc_counter, [counters, number]},
      {inc_counter, [counters, number, word]}, {dec_counter, [counters, number]}, {dec_counter, [counters, number, word]},
-     {set_counter, [counters, number, word]}, {read_counter, [counters, number]}].
+     {set_counter, [counters, number, word]}, {read_counter, [counters, number]}] ++ memory_functions().
+
+memory_functions() ->
+    [{patomic, [handle, word_position, type, operation, word]}, {patomic_read, [handle, word_position, type]},
+     {patomic_write, [handle, word_position, type, word]}, {patomic_cas, [handle, word_position, type, word, word]},
+     {lock_file, [handle, lock]}, {lock_file, [handle, lock, timeout]}, {unlock_file, [handle]}].
 
 atomics_functions() ->
     [{open, [counters_name, number, atomics_options]}, {close, [atomics]}, {sync, [atomics]}, {info, [atomics]},
@@ -144,6 +149,9 @@ right(location, _, _, _, _) -> bof;
 right(advice, _, _, _, _) -> normal;
 right(word_position, _, _, _, _) -> 8;
 right(operation, _, _, _, _) -> add;
+right(type, _, _, _, _) -> i16;
+right(lock, _, _, _, _) -> shared;
+right(timeout, _, _, _, _) -> 0;
 right(pattern, _, _, _, _) -> <<"line">>;
 right(match_options, _, _, _, _) -> [{scope, {1, 100}}];
 right(line_function, _, _, _, _) -> fun max/2;
@@ -180,7 +188,7 @@ is_bare(Function) ->
                             read_counter, put, get, add, add_get, sub, sub_get, exchange, compare_exchange, info]).
 
 is_reason(Reason) when is_atom(Reason) ->
-    lists:member(Reason, [badarg, closed, truncated, fixed_size, too_short, bad_magic, notsup, enotsup])
+    lists:member(Reason, [badarg, closed, locked, truncated, fixed_size, too_short, bad_magic, notsup, enotsup])
         orelse file:format_error(Reason) =/= "unknown POSIX error"
         andalso not lists:member(Reason, [undef, function_clause, badmatch, case_clause, system_limit, terminated]);
 is_reason({Kind, N}) -> is_integer(N) andalso (Kind =:= wrong_length orelse Kind =:= wrong_count);
@@ -350,6 +358,8 @@ value(Kind) ->
 
 %% No offset that a disk may have room for: see every_value/6.
 odd(allocation) -> one_of([0, -1, 1 bsl 62, (1 bsl 63) - 1, 1 bsl 64, foo, 1.5]);
+%% No time that one would have to wait for.
+odd(timeout) -> one_of([0, -1, -(1 bsl 64), foo, 1.5]);
 odd(_) -> one_of_tuple(cached_odd_values()).
 
 cached_odd_values() ->
@@ -421,7 +431,10 @@ usual(match_options) ->
      || _ <- lists:seq(1, rand:uniform(3) - 1)];
 usual(line_function) -> one_of([fun max/2, fun(_, Count) -> Count end]);
 usual(word_position) -> 8 * (rand:uniform(?LIMIT div 8) - 1);
-usual(operation) -> one_of([add, sub, 'band', 'bor', 'bxor', xchg]);
+usual(operation) -> one_of([add, sub, 'band', 'bor', 'bxor', xchg, min, max]);
+usual(lock) -> one_of([shared, shared, exclusive]);
+usual(timeout) -> rand:uniform(4) - 1;
+usual(type) -> one_of([i8, i16, i32, i64, u8, u16, u32, u64]);
 usual(word) -> one_of([0, 1, -1, rand:uniform(1 bsl 40), (1 bsl 63) - 1, -(1 bsl 63), (1 bsl 64) - 1]);
 usual(number) -> rand:uniform(12) - 1;
 usual(info_options) -> one_of([[], [raw], [{time, posix}], [{time, universal}], [{time, local}, raw], [{time, foo}]]);

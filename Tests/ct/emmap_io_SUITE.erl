@@ -18,7 +18,8 @@ groups() ->
                     read_line_of_any_length, read_line_refuses_what_is_no_handle, pread_past_the_end_is_eof,
                     pread_keeps_the_position, pread_refuses_bad_arguments, pread_list_gives_a_list,
                     pread_list_goes_to_the_end, pread_list_refuses_bad_arguments, large_reads_are_whole,
-                    snapshot_is_a_copy_on_any_handle, snapshot_answers_as_pread]},
+                    snapshot_is_a_copy_on_any_handle, snapshot_ends_as_pread,
+                    snapshot_refuses_what_pread_refuses]},
      {writing, [], [write_moves_the_position, write_past_the_end_grows_the_file, write_past_a_fixed_end_writes_nothing,
                     write_refuses_bad_data, write_takes_iodata, pwrite_keeps_the_position,
                     pwrite_past_the_end_fills_with_zeroes, pwrite_of_nothing_changes_nothing,
@@ -202,11 +203,15 @@ snapshot_is_a_copy_on_any_handle(Config) ->
          ?assertEqual({error, closed}, emmap:snapshot(File, 10, 1))
      end || Options <- [[], [direct], [nolock], [direct, nolock]]].
 
-snapshot_answers_as_pread(Config) ->
-    File = open(Config, <<"0123456789">>, []),
-    Numbers = [-(1 bsl 70), -1, 0, 1, 9, 10, 11, 1 bsl 63 - 1, 1 bsl 63, 1 bsl 70, 1.0, a, <<>>],
-    [?assertEqual({Offset, Count, emmap:pread(File, Offset, Count)}, {Offset, Count, emmap:snapshot(File, Offset, Count)})
-     || Offset <- Numbers, Count <- Numbers],
+snapshot_ends_as_pread(Config) ->
+    snapshot_is_pread(open(Config, <<"0123456789">>, []), [0, 1, 9, 10, 11, 1 bsl 63 - 1]).
+
+snapshot_is_pread(File, Numbers) ->
+    [?assertEqual({Offset, Count, emmap:pread(File, Offset, Count)},
+                  {Offset, Count, emmap:snapshot(File, Offset, Count)}) || Offset <- Numbers, Count <- Numbers].
+
+snapshot_refuses_what_pread_refuses(Config) ->
+    snapshot_is_pread(open(Config, <<"0123456789">>, []), [-(1 bsl 70), -1, 1, 1 bsl 63, 1 bsl 70, 1.0, a, <<>>]),
     [?assertEqual({error, badarg}, emmap:snapshot(Bad, 0, 1)) || Bad <- no_handles()].
 
 large_reads_are_whole(Config) ->

@@ -458,8 +458,8 @@ cases() ->
       {S, match_refuses_bad_arguments}},
      {matches, 3, {S, match_gives_what_binary_match_gives}, {S, limit_stops_matches}, {S, match_refuses_bad_arguments}},
      {pread, 2, {I, pread_list_gives_a_list}, {I, pread_list_goes_to_the_end}, {I, pread_list_refuses_bad_arguments}},
-     {snapshot, 3, {I, snapshot_is_a_copy_on_any_handle}, {I, snapshot_answers_as_pread},
-      {I, snapshot_answers_as_pread}},
+     {snapshot, 3, {I, snapshot_is_a_copy_on_any_handle}, {I, snapshot_ends_as_pread},
+      {I, snapshot_refuses_what_pread_refuses}},
      {pread, 3, {I, large_reads_are_whole}, {I, pread_past_the_end_is_eof}, {I, pread_refuses_bad_arguments}},
      {write, 2, {I, write_moves_the_position}, {I, write_past_the_end_grows_the_file}, {I, write_refuses_bad_data}},
      {pwrite, 2, {I, pwrite_list_writes_in_order}, {I, pwrite_list_says_how_many_were_done},
@@ -508,7 +508,22 @@ cases() ->
      | [{Function, Arity, {C, counters_return_the_old_value}, {C, counters_are_numbered_from_0},
          {C, what_is_no_file_of_counters_is_refused}}
         || {Function, Arity} <- [{inc_counter, 2}, {inc_counter, 3}, {dec_counter, 2}, {dec_counter, 3},
-                                 {set_counter, 3}, {read_counter, 2}]]].
+                                 {set_counter, 3}, {read_counter, 2}]]]
+        ++ memory_cases().
+
+memory_cases() ->
+    T = emmap_typed_words_SUITE, K = emmap_lock_SUITE,
+    [{Function, Arity, {T, operations_agree_with_arithmetic}, {T, typed_words_have_bounds},
+      {T, wrong_arguments_are_refused}}
+     || {Function, Arity} <- [{patomic, 5}, {patomic_read, 3}, {patomic_write, 4}]]
+        ++ [{patomic_cas, 5, {T, compare_exchange_compares_the_word}, {T, typed_words_have_bounds},
+             {T, wrong_arguments_are_refused}},
+            {lock_file, 2, {K, lock_file_keeps_other_handles_out}, {K, a_lock_takes_the_place_of_another},
+             {K, locks_refuse_wrong_arguments}},
+            {lock_file, 3, {K, lock_file_waits_for_its_turn}, {K, a_timeout_has_bounds},
+             {K, locks_refuse_wrong_arguments}},
+            {unlock_file, 1, {K, unlock_file_gives_it_back}, {K, a_closed_handle_has_no_lock},
+             {K, locks_refuse_wrong_arguments}}].
 
 %% The same for emmap_atomics.
 atomics_cases() ->

@@ -28,11 +28,14 @@
 -export([match/2, match/3, matches/2, matches/3, lines/2, fold_lines/3]).
 -export([resize/1, resize/2, truncate/1, remap/1, allocate/3]).
 -export([sync/1, sync/3, datasync/1, flush/1, advise/4]).
--export([patomic/4, patomic_read/2, patomic_write/3, patomic_cas/4]).
+-export([patomic/4, patomic/5, patomic_read/2, patomic_read/3, patomic_write/3, patomic_write/4, patomic_cas/4,
+         patomic_cas/5]).
+-export([lock_file/2, lock_file/3, unlock_file/1]).
 -export([open_counters/1, open_counters/2, close_counters/1, inc_counter/2, inc_counter/3, dec_counter/2,
          dec_counter/3, set_counter/3, read_counter/2]).
 
--export_type([mmap_file/0, open_option/0, resource/0, pattern/0, counters/0, location/0, advice/0, reason/0, info/0]).
+-export_type([mmap_file/0, open_option/0, resource/0, pattern/0, counters/0, location/0, advice/0, operation/0,
+              word_type/0, reason/0, info/0]).
 
 -on_load(load/0).
 
@@ -124,6 +127,13 @@
 %% How a range is going to be used, as in `file:advise/4'. `normal': in no special way. `sequential': from its start to
 %% its end, so that more is read ahead. `random': in any order, so that nothing is. `will_need': soon, so that it is
 %% brought into memory. `dont_need' and `no_reuse': not soon again, so that its memory may be taken first.
+
+-type operation() :: add | sub | 'band' | 'bor' | 'bxor' | xchg | min | max.
+%% What is done to a word in one step, with a value: `xchg' replaces it by that, `min' and `max' by the lesser and the
+%% greater of the two.
+
+-type word_type() :: i8 | i16 | i32 | i64 | u8 | u16 | u32 | u64.
+%% How many bits a word has, and whether it is signed. Its position is a multiple of its bytes.
 
 -type reason() :: file:posix() | badarg | closed | truncated | fixed_size | too_short.
 %% Why a call failed. A POSIX atom is the system's; `enospc' also means that the handle cannot grow. `badarg': a wrong
@@ -444,7 +454,7 @@ advise(_, _, _, _) -> {error, badarg}.
 %% @doc Does an atomic operation on the 64-bit word at `Position', a multiple of 8, and returns the old value. Values
 %% are taken modulo 2^64 and returned signed; overflow wraps.
 -spec patomic(File :: mmap_file(), Position :: non_neg_integer(),
-              Operation :: add | sub | 'band' | 'bor' | 'bxor' | xchg, Value :: integer()) -> integer().
+              Operation :: operation(), Value :: integer()) -> integer().
 patomic(?handle(Resource) = File, Position, Operation, Value) ->
     ?word(emmap_nif:patomic(Resource, Position, Operation, Value), [File, Position, Operation, Value]);
 patomic(File, Position, Operation, Value) -> ?badarg([File, Position, Operation, Value], badarg).
@@ -474,6 +484,55 @@ patomic_cas(?handle(Resource) = File, Position, Expected, New) ->
         Reason -> ?raise(Reason, [File, Position, Expected, New])
     end;
 patomic_cas(File, Position, Expected, New) -> ?badarg([File, Position, Expected, New], badarg).
+
+%% @doc As {@link patomic/4}, on a word of a type: values are taken modulo 2^N and returned as the type has them.
+-spec patomic(File :: mmap_file(), Position :: non_neg_integer(), Type :: word_type(), Operation :: operation(),
+              Value :: integer()) -> integer().
+patomic(File, Position, Type, Operation, Value) ->
+    ?word(emmap_nif:patomic(?resource(File), Position, Type, Operation, Value),
+          [File, Position, Type, Operation, Value]).
+
+%% @doc As {@link patomic_read/2}, of a word of a type.
+-spec patomic_read(File :: mmap_file(), Position :: non_neg_integer(), Type :: word_type()) -> integer().
+patomic_read(File, Position, Type) ->
+    ?word(emmap_nif:patomic_read(?resource(File), Position, Type), [File, Position, Type]).
+
+%% @doc As {@link patomic_write/3}, of a word of a type.
+-spec patomic_write(File :: mmap_file(), Position :: non_neg_integer(), Type :: word_type(), Value :: integer()) ->
+          ok.
+patomic_write(File, Position, Type, Value) ->
+    ?done(emmap_nif:patomic_write(?resource(File), Position, Type, Value), [File, Position, Type, Value]).
+
+%% @doc As {@link patomic_cas/4}, on a word of a type.
+-spec patomic_cas(File :: mmap_file(), Position :: non_neg_integer(), Type :: word_type(), Expected :: integer(),
+                  New :: integer()) -> ok | integer().
+patomic_cas(File, Position, Type, Expected, New) ->
+    ?done(emmap_nif:patomic_cas(?resource(File), Position, Type, Expected, New), [File, Position, Type, Expected, New]).
+
+%%% Between programs
+
+%% @doc Takes the advisory lock of the whole file for the handle, if nobody else has one in the way. See
+%% {@link lock_file/3}.
+-spec lock_file(File :: mmap_file(), Kind :: shared | exclusive) -> ok | {error, locked | reason()}.
+lock_file(File, Kind) -> ?checked(emmap_lock:lock(File, Kind, 0), [File, Kind]).
+
+%% @doc Takes the advisory lock of the whole file for the handle, as fcntl(2) with F_OFD_SETLK, waiting up to
+%% `Timeout' milliseconds. Any number of handles can have the `shared' one, or one handle the `exclusive' one, which
+%% needs a file that was opened for writing: a handle with `write' that is not `private', or else it is `{error,
+%% ebadf}'. It keeps out nobody but those who ask for the lock, in this VM, in others and in other programs. It
+%% belongs to the handle and all processes that use it: one that has a lock takes the other kind instead, or keeps it
+%% where that is refused. It goes with {@link unlock_file/1}, with the handle, and with the VM.
+%%
+%% Who waits tries again and again, with pauses of up to 32 ms, and in no order: the system tells nobody that a lock
+%% was given back. A process that waits holds no scheduler, and gets no lock once it was killed. Nobody notices where
+%% two wait for each other.
+-spec lock_file(File :: mmap_file(), Kind :: shared | exclusive, Timeout :: non_neg_integer() | infinity) ->
+          ok | {error, locked | reason()}.
+lock_file(File, Kind, Timeout) -> ?checked(emmap_lock:lock(File, Kind, Timeout), [File, Kind, Timeout]).
+
+%% @doc Gives back the lock of {@link lock_file/3}; `ok' also if the handle has none.
+-spec unlock_file(File :: mmap_file()) -> ok | {error, reason()}.
+unlock_file(File) -> ?checked(emmap_lock:unlock(File), [File]).
 
 %%% Counters
 

@@ -6,6 +6,9 @@
 
 -define(handle(Resource), #file_descriptor{module = emmap, data = Resource}).
 
+%% What a NIF takes for a handle: it says itself that something else is none.
+-define(resource(File), case File of ?handle(Resource) -> Resource; _ -> File end).
+
 -define(MAX_INT64, 16#7fffffffffffffff).
 -define(is_natural(N), (is_integer(N) andalso N >= 0 andalso N =< ?MAX_INT64)).
 
@@ -22,6 +25,13 @@
 -define(word(Result, Args),
         case Result of
             Word when is_integer(Word) -> Word;
+            Reason -> ?raise(Reason, Args)
+        end).
+
+%% The same for one that returns `ok' or a word.
+-define(done(Result, Args),
+        case Result of
+            Done when Done =:= ok; is_integer(Done) -> Done;
             Reason -> ?raise(Reason, Args)
         end).
 

@@ -7,7 +7,7 @@
 %% by setting N and then the magic, both by compare-and-exchange: two that open it at once agree, and a crash in between
 %% leaves a file that is still taken for a new one.
 %%
-%% Whoever makes one holds the file's advisory lock, from the first look to the end. So who finds no room can take back
+%% Whoever makes one holds a lock of the file (flock(2)), from the first look to the end. So who finds no room can take back
 %% what it has made: nobody has counted in it yet, and who waits for the lock opens the file anew when it has changed.
 -module(emmap_counters).
 
@@ -69,10 +69,10 @@ make(Name, File, Count, Before) ->
             false -> close(File, changed);
             new ->
                 case initialise(File, Count) of
-                    {ok, Found} -> unlock(File, Found);
+                    {ok, Found} -> unlocked(File, {ok, File, Found});
                     Error -> take_back(Name, File, Before, Error)
                 end;
-            {ok, Found} -> unlock(File, Found);
+            {ok, Found} -> unlocked(File, {ok, File, Found});
             Error -> close(File, Error)
         end
     catch
@@ -81,7 +81,7 @@ make(Name, File, Count, Before) ->
 
 %% Others have it for no longer than it takes to set disk space aside.
 lock(?handle(Resource) = File) ->
-    case emmap_nif:try_lock(Resource) of
+    case emmap_nif:makers_lock(Resource, true) of
         ok -> ok;
         locked -> receive after 2 -> lock(File) end;
         %% A file system without such locks: there the compare-and-exchange has to do.
@@ -89,11 +89,10 @@ lock(?handle(Resource) = File) ->
         {error, Reason} -> error(Reason)
     end.
 
-unlock(?handle(Resource) = File, Found) ->
-    case emmap_nif:unlock(Resource) of
-        ok -> {ok, File, Found};
-        Error -> close(File, Error)
-    end.
+%% Not only when it is closed: somebody may empty the file, and counters be made in it anew.
+unlocked(?handle(Resource), Result) ->
+    _ = emmap_nif:makers_lock(Resource, false),
+    Result.
 
 %% Whether the file still has a name, and the length that it was opened with.
 is_as_opened(File, Size) ->

@@ -25,6 +25,12 @@ format_error(_Reason, [{_Module, Function, Args, Info} | _]) ->
 -spec is_callers(atom()) -> boolean().
 is_callers(Reason) -> lists:member(Reason, [badarg, closed, misaligned, out_of_range, read_only]).
 
+-define(TYPES, [i8, i16, i32, i64, u8, u16, u32, u64]).
+%% Operations on words whose type is an argument.
+-define(is_typed(Function, Arity),
+        (Function =:= patomic_read andalso Arity =:= 3 orelse Function =:= patomic_write andalso Arity =:= 4
+         orelse (Function =:= patomic orelse Function =:= patomic_cas) andalso Arity =:= 5)).
+
 explain(_, [_ | _], closed) -> #{1 => <<"the file is closed">>};
 explain(_, [_ | _], read_only) -> #{1 => <<"the file is not open for writing">>};
 explain(_, [{File, Count}, Number | Rest], Why) when Why =:= no_counter; Why =:= badarg ->
@@ -36,11 +42,14 @@ explain(_, [{File, Count}, Number | Rest], Why) when Why =:= no_counter; Why =:=
         true -> values(3, Rest)
     end;
 explain(_, [_ | _], no_counter) -> #{1 => <<"not a file of counters">>};
-explain(_, [File, Position | _], misaligned) when is_integer(Position), Position rem 8 =:= 0 ->
-    #{offset := Offset} = emmap:info(File),
-    #{1 => text("the mapping begins at byte ~b of the file, which is not a multiple of 8", [Offset])};
-explain(_, [_, Position | _], misaligned) ->
-    #{2 => text("position ~ts is not a multiple of 8", [shown(Position)])};
+explain(Function, [File, Position | _] = Args, misaligned) ->
+    Size = word_size(Function, Args),
+    case is_integer(Position) andalso Position rem Size =:= 0 of
+        true ->
+            #{offset := Offset} = emmap:info(File),
+            #{1 => text("the mapping begins at byte ~b of the file, which is not a multiple of ~b", [Offset, Size])};
+        false -> #{2 => text("position ~ts is not a multiple of ~b", [shown(Position), Size])}
+    end;
 explain(_, [{File, _}, Number | _], out_of_range) when is_integer(Number) ->
     #{1 => text("counter ~ts is not in the file, which has ~b bytes", [shown(Number), size_of(File)])};
 explain(_, [File, Position | _], out_of_range) ->
@@ -57,14 +66,32 @@ arguments(Function, Args) when Function =:= resize; Function =:= sync ->
     maps:from_list([{Number, <<"not an integer from 0 to 2^63 - 1">>}
                     || {Number, Arg} <- lists:zip(lists:seq(2, length(Args) + 1), Args),
                        not is_integer(Arg) orelse Arg < 0 orelse Arg >= 1 bsl 63]);
+arguments(lock_file, [Kind | _]) when Kind =/= shared, Kind =/= exclusive ->
+    #{2 => text("neither shared nor exclusive: ~ts", [shown(Kind)])};
+arguments(lock_file, [_, Timeout]) when not is_integer(Timeout), Timeout =/= infinity; Timeout < 0 ->
+    #{3 => <<"not a number of milliseconds, nor infinity">>};
+arguments(lock_file, _) -> #{};
 arguments(_, [Position | _]) when not is_integer(Position) -> #{2 => <<"not an integer">>};
-arguments(patomic, [_, Operation, Value]) ->
-    case lists:member(Operation, [add, sub, 'band', 'bor', 'bxor', xchg]) of
-        true -> values(4, [Value]);
-        false -> #{3 => text("unknown operation ~ts", [shown(Operation)])}
+arguments(patomic, [_, Operation, Value]) -> operation(3, Operation, Value);
+arguments(Function, [_, Type | Rest] = Args) when ?is_typed(Function, length(Args) + 1) ->
+    case {lists:member(Type, ?TYPES), Rest} of
+        {false, _} -> #{3 => text("unknown type ~ts", [shown(Type)])};
+        {true, [Operation, Value]} when Function =:= patomic -> operation(4, Operation, Value);
+        {true, _} -> values(4, Rest)
     end;
 arguments(_, [_ | Values]) -> values(3, Values);
 arguments(_, []) -> #{}.
+
+operation(Number, Operation, Value) ->
+    case lists:member(Operation, [add, sub, 'band', 'bor', 'bxor', xchg, min, max]) of
+        true -> values(Number + 1, [Value]);
+        false -> #{Number => text("unknown operation ~ts", [shown(Operation)])}
+    end.
+
+%% Bytes of the word that a function was called for.
+word_size(Function, [_, _, Type | _] = Args) when ?is_typed(Function, length(Args)) ->
+    list_to_integer(tl(atom_to_list(Type))) div 8;
+word_size(_, _) -> 8.
 
 %% 64-bit words, signed or unsigned.
 values(_, []) -> #{};

@@ -9,10 +9,11 @@
 
 -export([init/0]).
 %% All of them; the VM refuses a library that has others.
--define(NIFS, [open/9, close/1, handle_info/1, resize/2, truncate/1, remap/1, allocate/3, next_data/2, try_lock/1,
-               unlock/1, datasync/1, sync/1, sync_range/3, flush/1, advise/4, pread/3, snapshot/3, read/2, read_line/1, lines/2, search/5,
-               pwrite/3, pwritev/3, write/2, writev/2, position/3, info/1, patomic/4, patomic_read/2, patomic_write/3,
-               patomic_cas/4]).
+-define(NIFS, [open/9, close/1, handle_info/1, resize/2, truncate/1, remap/1, allocate/3, next_data/2, set_lock/2,
+               datasync/1, sync/1, sync_range/3, flush/1, advise/4, pread/3, snapshot/3, read/2, read_line/1,
+               pwrite/3, pwritev/3, write/2, writev/2, position/3, info/1, patomic/4, patomic_read/2,
+               patomic_write/3, patomic_cas/4, patomic/5, patomic_read/3, patomic_write/4, patomic_cas/5,
+               makers_lock/2, lines/2, search/5]).
 -export(?NIFS).
 
 -export_type([handle/0]).
@@ -188,13 +189,13 @@ allocate(_, _, _) -> ?not_loaded.
 -spec next_data(handle(), Offset :: non_neg_integer()) -> {ok, non_neg_integer()} | {error, emmap:reason()}.
 next_data(_, _) -> ?not_loaded.
 
-%% @doc Takes the advisory lock of the file, which others ask for in the same way. Closing gives it back, too.
--spec try_lock(handle()) -> ok | locked | {error, emmap:reason()}.
-try_lock(_) -> ?not_loaded.
+%% @doc Takes the lock of those who make a file of counters, or gives it back: not that of `set_lock'.
+-spec makers_lock(handle(), Take :: boolean()) -> ok | locked | {error, emmap:reason()}.
+makers_lock(_, _) -> ?not_loaded.
 
-%% @doc Gives the lock back.
--spec unlock(handle()) -> ok | {error, emmap:reason()}.
-unlock(_) -> ?not_loaded.
+%% @doc Sets the advisory lock of the file that the handle has, if nobody else has one in the way.
+-spec set_lock(handle(), Kind :: shared | exclusive | none) -> ok | locked | {error, emmap:reason()}.
+set_lock(_, _) -> ?not_loaded.
 
 %% @doc Waits for data and metadata.
 -spec sync(handle()) -> ok | {error, emmap:reason()}.
@@ -232,3 +233,21 @@ patomic_write(_, _, _) -> ?not_loaded.
 %% @doc Compares and exchanges a word. `ok', the word that was there, or the bare reason why not.
 -spec patomic_cas(handle(), Position :: term(), Expected :: term(), New :: term()) -> ok | integer() | word_reason().
 patomic_cas(_, _, _, _) -> ?not_loaded.
+
+%% @doc Changes a word of a type. The old value, or the bare reason why not.
+-spec patomic(handle(), Position :: term(), Type :: term(), Operation :: term(), Value :: term()) ->
+          integer() | word_reason().
+patomic(_, _, _, _, _) -> ?not_loaded.
+
+%% @doc Reads a word of a type. The value, or the bare reason why not.
+-spec patomic_read(handle(), Position :: term(), Type :: term()) -> integer() | word_reason().
+patomic_read(_, _, _) -> ?not_loaded.
+
+%% @doc Writes a word of a type. `ok', or the bare reason why not.
+-spec patomic_write(handle(), Position :: term(), Type :: term(), Value :: term()) -> ok | word_reason().
+patomic_write(_, _, _, _) -> ?not_loaded.
+
+%% @doc Compares and exchanges a word of a type. `ok', the word that was there, or the bare reason why not.
+-spec patomic_cas(handle(), Position :: term(), Type :: term(), Expected :: term(), New :: term()) ->
+          ok | integer() | word_reason().
+patomic_cas(_, _, _, _, _) -> ?not_loaded.

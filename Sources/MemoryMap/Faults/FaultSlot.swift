@@ -163,7 +163,8 @@ import Synchronization
   /// Maps the hole around an address afresh, if there is one. False if that was refused.
   func heal(hole address: UInt, _ map: (UInt, UInt) -> Int32?, _ announce: (Int, Int) -> Void) -> Bool {
     withLock {
-      for index in 0..<holeCount.load(ordering: .relaxed) where hole(index).from <= address && address < hole(index).to {
+      for index in 0..<holeCount.load(ordering: .relaxed) where hole(index).from <= address && address < hole(index).to
+      {
         if renewHole(index, map, announce) != nil { return false }
         if holeCount.load(ordering: .relaxed) == 0 && tail.load(ordering: .relaxed) == .max { forgetFaults() }
         return true

@@ -26,7 +26,8 @@ enum SpareMappings {
       guard address > 0 else { return }
       start.store(address, ordering: .releasing)
     }
-    for index in 0..<count where (held.load(ordering: .acquiring) | leaving.load(ordering: .acquiring)) & (1 << index) == 0 {
+    for index in 0..<count
+    where (held.load(ordering: .acquiring) | leaving.load(ordering: .acquiring)) & (1 << index) == 0 {
       guard setRights(index, PROT_READ) else { return }
       _ = held.bitwiseOr(1 << index, ordering: .releasing)
     }

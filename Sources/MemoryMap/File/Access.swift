@@ -47,7 +47,7 @@ extension File {
   ///
   /// Throws `closed`; `readOnly`; `truncated` or a reason of the system if any of the bytes touched does not reach the
   /// file. An access that is done at most once and throws has not changed the file, except that it may have where the
-  /// handle was closed, or the file cut short, at that moment.
+  /// handle was closed, or the file cut short or healed, at that moment.
   @inline(__always)
   public func access<R>(
     _ access: Access, at offset: Int, count: Int, limit: Int = .max, _ patience: Patience,
@@ -55,7 +55,10 @@ extension File {
   ) throws(Failure) -> Outcome<R> {
     var holds = access.writes && access.isWhole && traits.contains(.locked)
     var tries = 0
-    var hasFollowed = !traits.contains(.follow)
+    // Once: others may append for ever.
+    if access.clips && traits.contains(.follow) {
+      guard try takeOverGrowth(at: offset, count: count, patience) else { return .wouldWait }
+    }
     while true {
       let seen = losses.version.load(ordering: .acquiring)
       let ticket = data.ticket
@@ -64,12 +67,6 @@ extension File {
       }
       // After the lock: in `lock` mode a write that begins before the end and ends past it is seen whole.
       let length = self.length.load(ordering: .acquiring)
-      if access.clips && !hasFollowed && seen >= 0 && !fits(offset, count, in: length) {
-        if holds { data.unlock(hasWritten: false) }
-        guard try takeOverGrowth(since: length, patience) else { return .wouldWait }
-        hasFollowed = true
-        continue
-      }
       let fits = access.clips ? fits(offset, 1, in: length) && count > 0 : fits(offset, count, in: length)
       let count = access.clips ? min(count, length &- offset) : count
       guard seen >= 0 && fits && count <= limit && (!access.writes || traits.contains(.writable)) else {

@@ -66,14 +66,18 @@ extension File {
     let start = unsafe UInt(bitPattern: address(region, offset))
     let first = start & ~UInt(mapping.page.bytes - 1)
     let end = start + UInt(count)
-    var from = first
+    var (from, tries) = (first, 0)
     while from < end && !isClosed {
       let length = min(Int(end - from), slice)
       // SAFETY: the range lies within the region, which stays mapped while the handle is used.
       if unsafe madvise(UnsafeMutableRawPointer(bitPattern: from), length, value) != 0 {
         let error = sys_errno()
-        if error != EINTR && error != EAGAIN { return error }
-        continue
+        // Again: others are at the same pages.
+        if error == EINTR || (error == EAGAIN && tries < 100) {
+          tries += 1
+          continue
+        }
+        return error
       }
       from += UInt(length)
       if from < end { sys_yield() }

@@ -5,20 +5,29 @@ extension File {
   ///
   /// Throws `misaligned`, `outOfRange`, `readOnly` for what the caller got wrong; `closed`, `truncated` or a reason of
   /// the system if the word cannot be reached. One that throws has changed nothing, except that it may have where the
-  /// handle was closed, or the file cut short, at that very moment.
+  /// handle was closed, or the file cut short or healed (`remap`), at that very moment.
   @inline(__always)
   public func withWord<Word: AtomicRepresentable, R>(
     _ type: Word.Type, at position: Int, writing: Bool, _ body: (borrowing Atomic<Word>) -> R
   ) throws(Failure) -> R {
-    let size = MemoryLayout<Word>.size
-    if (position | slack) & (size &- 1) != 0 {
+    try unsafe withWord(bytes: MemoryLayout<Word>.size, at: position, writing: writing) { start in
+      // SAFETY: the word lies within the mapping; a region begins on a page, so slack and position make it aligned. Who
+      // else uses the word, here or in another process, does so atomically too, or gets torn bytes as it chose.
+      body(unsafe start.assumingMemoryBound(to: Atomic<Word>.self).pointee)
+    }
+  }
+
+  /// The same, for a word of so many bytes, a power of two.
+  @inline(__always)
+  public func withWord<R>(
+    bytes: Int, at position: Int, writing: Bool, _ body: (UnsafeMutableRawPointer) -> R
+  ) throws(Failure) -> R {
+    if (position | slack) & (bytes &- 1) != 0 {
       if isClosed { throw .closed }
       throw writing && !traits.contains(.writable) ? .readOnly : .misaligned
     }
-    let outcome = try unsafe access(writing ? .change : .load, at: position, count: size, .unlimited) { _, start, _ in
-      // SAFETY: the word lies within the mapping; a region begins on a page, so slack and position make it aligned. Who
-      // else uses the word, here or in another process, does so atomically too, or gets torn bytes as it chose.
-      (body(unsafe start.assumingMemoryBound(to: Atomic<Word>.self).pointee), touched: size)
+    let outcome = try unsafe access(writing ? .change : .load, at: position, count: bytes, .unlimited) { _, start, _ in
+      (unsafe body(start), touched: bytes)
     }
     guard case .done(let result) = outcome else { throw .outOfRange }
     return result

@@ -24,7 +24,7 @@ import Synchronization
 /// | close | version < 0, before the pages go (`direct`: they stay) | `closed` | `closed` | `closed`; done or not |
 /// | cut by us | length; then the version and a loss, before the file is cut | again | again | raises; done or not |
 /// | cut by others, no room, a bad device | the region's marks, set before the page is replaced | reason | reason | reason; not done |
-/// | heal | the version and a loss, before the marks go | again | | raises if among the healed bytes |
+/// | heal | the version and a loss, before the marks go | again | | raises if among the healed bytes; done or not |
 /// | growth | nothing: it replaces nothing | | | |
 /// | a writer in `lock` mode | `data`: the ticket | again, with the lock | not asked | not asked |
 ///
@@ -58,6 +58,8 @@ import Synchronization
   let isTimeStale = Atomic<Bool>(false)
   /// The errno of a sync that failed; the handle then answers it to every later one.
   let syncError = Atomic<Int32>(0)
+  /// The lock of the file that the handle has: a `FileLock`.
+  let locked = Atomic<Int16>(FileLock.none.rawValue)
 
   /// What a handle was opened with, and what follows from it.
   public struct Traits: OptionSet, Sendable {
@@ -237,7 +239,9 @@ import Synchronization
     // One that has to go on where it is gets more.
     let (double, overflow) = exact.addingReportingOverflow(max(exact, mapping.isCharged ? addressRoom : 1 << 20))
     // Huge pages are taken when they are mapped.
-    guard grows && !overflow && page.bytes <= PageSize.system.bytes, let roomy = page.roundUp(double), let some = page.roundUp(exact + exact / 8) else {
+    guard grows && !overflow && page.bytes <= PageSize.system.bytes, let roomy = page.roundUp(double),
+      let some = page.roundUp(exact + exact / 8)
+    else {
       return sizes
     }
     return [roomy, some, exact]

@@ -33,7 +33,9 @@ import Synchronization
   func close() { version.store(-1, ordering: .sequentiallyConsistent) }
 
   /// The last losses, each at its version modulo their number, and behind them the span of all older ones.
-  private var losses: UnsafeMutablePointer<Loss>? { unsafe UnsafeMutablePointer(bitPattern: list.load(ordering: .relaxed)) }
+  private var losses: UnsafeMutablePointer<Loss>? {
+    unsafe UnsafeMutablePointer(bitPattern: list.load(ordering: .relaxed))
+  }
 
   /// Remembers that the bytes `from ..< to` are about to be, or were, replaced. To be called by one at a time, while
   /// the handle is open.

@@ -1,6 +1,6 @@
 import CSystem
 
-/// The options of `emmap:open`, decoded. The raw values of `Flags` are shared with emmap.erl.
+/// The options of `emmap:open`, decoded. The raw values of `Flags` are shared with emmap_options.erl.
 public struct OpenOptions {
   /// Options without an argument.
   public struct Flags: OptionSet, Sendable {

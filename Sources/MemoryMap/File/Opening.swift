@@ -203,6 +203,8 @@ extension File {
 
     var sizeAfterCut: Int { isToBeCut ? 0 : sizeBefore }
     var isToGrow: Bool { fileSize > sizeAfterCut }
+    /// Whether it takes addresses to grow into: one that is only read may go on elsewhere.
+    var keepsRoom: Bool { reachesEnd && traits.contains(.writable) && !traits.contains(.fixedSize) }
 
     init(_ descriptor: Int32, _ request: Request) throws(Failure) {
       let (options, offset) = (request.options, request.offset)
@@ -262,7 +264,7 @@ extension File {
     _ plan: Plan, _ request: Request, _ descriptor: Int32
   ) throws(Failure) -> UnsafeMutablePointer<Region> {
     try unsafe map(
-      plan.mapping, plan.length + plan.slack, grows: plan.reachesEnd && !plan.traits.contains(.fixedSize), plan.traits,
+      plan.mapping, plan.length + plan.slack, grows: plan.keepsRoom, plan.traits,
       descriptor, request.memory)
   }
 

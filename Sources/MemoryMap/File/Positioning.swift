@@ -63,9 +63,7 @@ extension File {
     if count == 0 { return true }
     return try unsafe Self.withUnmapped(pieces, count) { (pieces) throws(Failure) in
       if traits.contains(.append) {
-        guard let behind = try unsafe append(pieces, patience) else { return false }
-        position.store(behind, ordering: .releasing)
-        return true
+        return try unsafe append(pieces, patience, movesPosition: true)
       }
       return try unsafe writeAtPosition(pieces, count, patience)
     }

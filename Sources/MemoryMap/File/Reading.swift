@@ -57,11 +57,12 @@ extension File {
     return (isFull ? .system(ENOSPC) : nil, isThere)
   }
 
-  /// Takes over what others have appended since the handle had `length` bytes. False if there is something, and it would
-  /// have to wait.
+  /// Takes over what others have appended, if a read of `count` bytes from `offset` meets the end. False if there is
+  /// something, and it would have to wait.
   @inline(never)
-  func takeOverGrowth(since length: Int, _ patience: Patience) throws(Failure) -> Bool {
-    guard window == nil, !traits.contains(.anonymous) else { return true }
+  func takeOverGrowth(at offset: Int, count: Int, _ patience: Patience) throws(Failure) -> Bool {
+    let length = size
+    if fits(offset, count, in: length) || window != nil || isClosed { return true }
     let end = try descriptor.withDescriptor { (number) throws(Failure) in try fileLength(number) }
     if end - mapping.fileOffset - slack <= length { return true }
     if patience == .none { return false }

@@ -119,6 +119,8 @@ extension File {
     let other = sys_reopen(descriptor, O_RDONLY | O_CLOEXEC | O_NONBLOCK)
     if other < 0 { return false }
     defer { _ = CSystem.close(other) }
+    // A lock belongs to what was opened.
+    if heldLock != .none { _ = try Self.setLock(other, heldLock) }
     if sys_replace(other, descriptor) < 0 { throw .lastError }
     return !traits.contains(.writable)
   }

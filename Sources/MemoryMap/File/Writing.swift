@@ -6,7 +6,9 @@ extension File {
   /// says what it is, or does it; some of the bytes may have been written, and are then written again.
   @inline(__always)
   public func writeAtOnce(_ bytes: UnsafeRawBufferPointer, at offset: Int) -> Bool {
-    guard !traits.contains(.append), let source = bytes.baseAddress, unsafe !Self.mayBeMapped(source) else { return false }
+    guard !traits.contains(.append), let source = bytes.baseAddress, unsafe !Self.mayBeMapped(source) else {
+      return false
+    }
     do throws(Failure) {
       let outcome = try unsafe access(.write, at: offset, count: bytes.count, .none) { _, target, count in
         (unsafe sys_copy(target, source, count), touched: count)
@@ -30,7 +32,7 @@ extension File {
     if count == 0 { return true }
     guard traits.contains(.writable) else { throw .system(EBADF) }
     return try unsafe Self.withUnmapped(pieces, count) { (pieces) throws(Failure) in
-      if traits.contains(.append) { return try unsafe append(pieces, patience) != nil }
+      if traits.contains(.append) { return try unsafe append(pieces, patience, movesPosition: false) }
       switch try unsafe copyIn(pieces, count, at: offset, patience, { true }) {
       case .done: return true
       case .wouldWait: return false
@@ -77,25 +79,29 @@ extension File {
     }
   }
 
-  /// Writes the pieces to the end of the file, whole, whoever else appends, as write(2) with O_APPEND. Returns the
-  /// position behind them; nil if the call would have to wait.
-  func append(_ pieces: UnsafeBufferPointer<iovec>, _ patience: Patience) throws(Failure) -> Int? {
+  /// Writes the pieces to the end of the file, whole, whoever else appends, as write(2) with O_APPEND, and
+  /// moves the position behind what has landed, if that is wanted. False if the call would have to wait.
+  func append(
+    _ pieces: UnsafeBufferPointer<iovec>, _ patience: Patience, movesPosition: Bool
+  ) throws(Failure) -> Bool {
     guard traits.contains(.growable) else { throw .system(ENOSPC) }
-    if patience == .none { return nil }
+    if patience == .none { return false }
     guard let count = unsafe Self.total(pieces), count <= Self.maximumAppend else { throw .system(EFBIG) }
-    return try unsafe Self.withFewPieces(pieces) { (pieces) throws(Failure) -> Int? in
-      var behind = 0
+    return try unsafe Self.withFewPieces(pieces) { (pieces) throws(Failure) in
       let (wanted, overflow) = try end().addingReportingOverflow(count)
       if overflow { throw .system(EFBIG) }
       try grow(to: wanted) { (number, _) throws(Failure) in
         var done = 0
-        repeat { done = unsafe writev(number, pieces.baseAddress, Int32(pieces.count)) } while done < 0 && sys_errno() == EINTR
+        repeat {
+          done = unsafe writev(number, pieces.baseAddress, Int32(pieces.count))
+        } while done < 0 && sys_errno() == EINTR
         if done < 0 { throw .lastError }
         // Nobody else moves the descriptor's own position: `structure` is held.
-        behind = Int(lseek(number, 0, SEEK_CUR)) - mapping.fileOffset - slack
+        let behind = Int(lseek(number, 0, SEEK_CUR)) - mapping.fileOffset - slack
+        if movesPosition { position.store(behind, ordering: .releasing) }
         return (behind, done == count ? nil : .system(ENOSPC))
       }
-      return behind
+      return true
     }
   }
 
@@ -149,14 +155,17 @@ extension File {
   private func clearTail(descriptor: Int32) throws(Failure) {
     let end = try fileLength(descriptor)
     let distance = end - mapping.fileOffset
-    // Nobody has stored anything behind the end where nobody has cut the file.
-    if distance - slack == size && losses.version.load(ordering: .relaxed) == 0 { return }
     let region = unsafe self.region
-    guard distance >= 0, let pageEnd = mapping.page.roundUp(end), unsafe pageEnd - end <= region.pointee.capacity - distance
+    guard distance >= 0, let pageEnd = mapping.page.roundUp(end),
+      unsafe pageEnd - end <= region.pointee.capacity - distance
     else { return }
-    for offset in 0..<pageEnd - end {
-      // SAFETY: the page that has the end is mapped as a whole, if any of it is.
-      let byte = unsafe (region.pointee.base + distance + offset).assumingMemoryBound(to: Atomic<UInt8>.self)
+    let count = pageEnd - end
+    let first = unsafe region.pointee.base + distance
+    // SAFETY: the page that has the end is mapped as a whole, if any of it is.
+    let isEmpty = unsafe count == 0 || (first.load(as: UInt8.self) == 0 && memcmp(first, first + 1, count - 1) == 0)
+    if isEmpty { return }
+    for offset in 0..<count {
+      let byte = unsafe (first + offset).assumingMemoryBound(to: Atomic<UInt8>.self)
       let found = unsafe byte.pointee.load(ordering: .relaxed)
       if found != 0 { _ = unsafe byte.pointee.compareExchange(expected: found, desired: 0, ordering: .relaxed) }
     }

@@ -29,7 +29,8 @@ struct Mapping {
   var isCharged: Bool { isWritable && flags & sys_map_type == sys_map_private && flags & sys_map_anonymous == 0 }
 
   /// Maps `length` bytes that lie `distance` bytes from the start of the regions, exactly at `address`.
-  func map(_ length: Int, at address: UInt, distance: Int, protection: Int32, flags: Int32, _ descriptor: Int32) -> Int {
+  func map(_ length: Int, at address: UInt, distance: Int, protection: Int32, flags: Int32, _ descriptor: Int32) -> Int
+  {
     sys_mmap(address, length, protection, flags, descriptor, off_t(fileOffset &+ distance))
   }
 }

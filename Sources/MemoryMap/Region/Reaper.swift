@@ -53,7 +53,9 @@ public enum Reaper {
   /// this is given up, or the range waits until others have gone.
   private static func unmap(_ start: UInt, _ length: Int) {
     while unsafe munmap(UnsafeMutableRawPointer(bitPattern: start), length) != 0 {
-      if !SpareMappings.giveUp(keeping: SpareMappings.reserve) { return unsafe quick.addForLater(.range(start, length)) }
+      if !SpareMappings.giveUp(keeping: SpareMappings.reserve) {
+        return unsafe quick.addForLater(.range(start, length))
+      }
     }
   }
 
