@@ -37,7 +37,7 @@ rows(Directory, Run) ->
     | [Row#row{sides = [First, N | Others]} || #row{sides = [First | Others]} = Row <- lists:flatmap(
         Run, [fun() -> words(Path, Floor) end, fun() -> counters(Path) end, fun() -> reads(Path, Floor) end,
               fun() -> writes(Path, Floor) end, fun() -> texts(Path) end, fun() -> lines(Path) end,
-              fun() -> others(Path) end])]].
+              fun() -> many_lines(Path) end, fun() -> searches(Path) end, fun() -> others(Path) end])]].
 
 make_files(Path) ->
     Block = rand:bytes(1 bsl 20),
@@ -314,6 +314,48 @@ lines(Path) ->
           #side{label = <<"binary:split">>, prepare = fun(_, _) -> text_lines(Lines, 0, Count) end,
                 loop = fun(_, Bytes) -> binary:split(Bytes, <<"\n">>, [global]) end}]}
      || {Mode, Options} <- [{copy, []}, {direct, [direct]}], File <- [open(Lines, [read, shared | Options])]].
+
+many_lines(Path) ->
+    Lines = Path("lines"),
+    Count = lines_per_batch(),
+    [#row{id = {many_lines, Mode}, name = name("lines, 512 at a time, 50-byte lines, ~s", [Mode]), count = Count,
+          sides = [
+          #side{label = <<"emmap">>, prepare = fun(_, _) -> {ok, 0} = emmap:position(File, 0), File end,
+                loop = fun many_lines/2},
+          #side{label = <<"read_line">>, prepare = fun(_, _) -> {ok, 0} = emmap:position(File, 0), File end,
+                loop = fun read_line/2},
+          #side{label = <<"binary:split">>, prepare = fun(_, _) -> text_lines(Lines, 0, Count) end,
+                loop = fun(_, Bytes) -> binary:split(Bytes, <<"\n">>, [global]) end}]}
+     || {Mode, Options} <- [{copy, []}, {direct, [direct]}], File <- [open(Lines, [read, shared | Options])]].
+
+%% Of all that there is: the pattern is not there.
+searches(Path) ->
+    Base = Path("base"),
+    {ok, Bytes} = file:read_file(Base),
+    [#row{id = {match, Mode, byte_size(Pattern)},
+          name = name("match in ~ts, ~b bytes, ~s", [size_name(?BASE_SIZE), byte_size(Pattern), Mode]),
+          count = 1, sides = [
+          #side{label = <<"emmap">>, loop = fun(N, _) -> match(N, File, Pattern) end},
+          #side{label = <<"binary:match">>, loop = fun(N, _) -> binary_match(N, Bytes, Pattern) end}]}
+     || {Mode, Options} <- [{copy, []}, {direct, [direct]}], File <- [open(Base, [read, shared | Options])],
+        Pattern <- [<<"needle">>, <<"a needle in a larger haystack">>]].
+
+match(0, _, _) -> ok;
+match(N, File, Pattern) ->
+    nomatch = emmap:match(File, Pattern),
+    match(N - 1, File, Pattern).
+
+binary_match(0, _, _) -> ok;
+binary_match(N, Bytes, Pattern) ->
+    nomatch = binary:match(Bytes, Pattern),
+    binary_match(N - 1, Bytes, Pattern).
+
+many_lines(N, _) when N =< 0 -> ok;
+many_lines(N, File) ->
+    case emmap:lines(File, min(N, 512)) of
+        {ok, Lines} -> many_lines(N - length(Lines), File);
+        eof -> {ok, 0} = emmap:position(File, 0), many_lines(N, File)
+    end.
 
 %% The bytes of some lines.
 text_lines(Path, Start, Count) ->

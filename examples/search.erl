@@ -1,8 +1,7 @@
 %% Copyright 2026 the emmap authors. Licensed under the Apache License, Version 2.0.
 %%
 %% Counts a word in a text of any size, larger than the heap that the searching process may have and larger than the
-%% memory that the VM may have. Each piece that is searched is a copy: somebody may rewrite the text meanwhile, and
-%% binary:matches/2 of a `direct' binary that changes can end the VM (docs/direct.md). After `make':
+%% memory that the VM may have: the text is searched where it is mapped, and nothing of it is copied. After `make':
 %%
 %%     ERL_LIBS=_build/default/lib escript examples/search.erl TEXT WORD
 -module(search).
@@ -12,8 +11,8 @@
 
 %% In words of 8 bytes: 4 MB.
 -define(MAX_HEAP, 524288).
-%% What is searched at once, in bytes. The places found in it lie on the heap: 5 words each, one a byte at most.
--define(WINDOW, 4096).
+%% How many places are found at once. They lie on the heap: 5 words each.
+-define(PLACES, 4096).
 
 %% How often Word is in the file, and how many bytes the file has. Runs in a process that is killed if its heap grows
 %% past 4 MB.
@@ -31,7 +30,7 @@ search(File, Word) ->
         {ok, Map} ->
             ok = emmap:advise(Map, 0, 0, sequential),
             #{size := Size} = emmap:info(Map),
-            Found = search(Map, binary:compile_pattern(Word), byte_size(Word), 0, 0),
+            Found = search(Map, Word, {0, Size}, 0),
             ok = emmap:close(Map),
             case Found of
                 {error, _} -> Found;
@@ -40,18 +39,15 @@ search(File, Word) ->
         Error -> Error
     end.
 
-%% Goes on behind the last place found: a word across the border of two windows is in the next one.
-search(Map, Pattern, Length, From, Count) ->
-    case emmap:pread(Map, From, ?WINDOW + Length - 1) of
-        {ok, Text} when byte_size(Text) >= Length ->
-            Places = binary:matches(Text, Pattern),
-            Next = case Places of
-                       [] -> 0;
-                       _ -> {Last, _} = lists:last(Places), Last + Length
-                   end,
-            search(Map, Pattern, Length, From + max(Next, byte_size(Text) - Length + 1), Count + length(Places));
-        {error, _} = Error -> Error;
-        _ -> Count
+%% Goes on behind the last place found.
+search(Map, Word, {From, Rest} = Range, Count) ->
+    case emmap:matches(Map, Word, [{scope, Range}, {limit, ?PLACES}]) of
+        Places when length(Places) =:= ?PLACES ->
+            {Last, Length} = lists:last(Places),
+            Next = Last + Length,
+            search(Map, Word, {Next, From + Rest - Next}, Count + ?PLACES);
+        Places when is_list(Places) -> Count + length(Places);
+        Error -> Error
     end.
 
 main([File, [_ | _] = Word]) ->

@@ -255,6 +255,22 @@ static inline const void *sys_find(const void *bytes, size_t count, const void *
   return memmem(bytes, count, pattern, length);
 }
 
+// Which of 64 bytes are newlines, a bit for each: one instruction for 16 of them, which Swift's vectors do not have.
+typedef unsigned char sys_bytes_t __attribute__((vector_size(16)));
+typedef _Bool sys_bits_t __attribute__((ext_vector_type(16)));
+static inline uint64_t sys_newlines(const void *bytes) {
+  uint64_t result = 0;
+  for (int i = 0; i < 4; i++) {
+    sys_bytes_t part;
+    memcpy(&part, (const char *)bytes + 16 * i, sizeof part);
+    sys_bits_t bits = __builtin_convertvector(part == '\n', sys_bits_t);
+    uint16_t mask;
+    memcpy(&mask, &bits, sizeof mask);
+    result |= (uint64_t)mask << (16 * i);
+  }
+  return result;
+}
+
 // The signal's union members and handler union are out of Swift's sight.
 typedef void (*sys_signal_handler)(int, siginfo_t *, void *);
 static inline uintptr_t sys_fault_address(const siginfo_t *info) { return (uintptr_t)info->si_addr; }

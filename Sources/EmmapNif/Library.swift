@@ -10,7 +10,7 @@ struct Handle: ~Copyable {
   /// The name that was given to `open`.
   let name: StoredTerm
   /// In the list of all handles.
-  var place: Place
+  var place: RegistryPlace
 }
 
 /// What is found at load and used by every call.

@@ -21,7 +21,7 @@ enum Open: NifCall {
       start.assumingMemoryBound(to: CChar.self), offset: try call.natural(2), length: try call.natural(3),
       options: options, memory: regionMemory)
     guard let handle = unsafe library.handles.allocate() else { throw .noMemory }
-    unsafe handle.initialize(to: Handle(file: file, name: name, place: Place(handle)))
+    unsafe handle.initialize(to: Handle(file: file, name: name, place: RegistryPlace(handle)))
     unsafe library.registry.pointee.add(handle)
     unsafe handle.pointee.trace("open")
     let term = unsafe call.env.resource(handle)

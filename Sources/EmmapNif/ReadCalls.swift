@@ -99,7 +99,7 @@ extension Call {
   }
 
   /// The same, of the line that begins within `count` bytes; nil if it has no newline in them, and may not go without.
-  @inline(__always)
+  @inline(never)
   private func line(
     _ handle: UnsafeMutablePointer<Handle>, at offset: Int, within count: Int, mayMeetEnd: Bool, _ patience: Patience
   ) throws(Failure) -> Outcome<Bytes>? {

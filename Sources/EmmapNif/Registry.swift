@@ -1,9 +1,9 @@
 import MemoryMap
 
 /// A place in the list of all handles: a handle's, or the one that a walk has come to.
-@safe struct Place {
-  var previous: UnsafeMutablePointer<Place>?
-  var next: UnsafeMutablePointer<Place>?
+@safe struct RegistryPlace {
+  var previous: UnsafeMutablePointer<RegistryPlace>?
+  var next: UnsafeMutablePointer<RegistryPlace>?
   let handle: UnsafeMutablePointer<Handle>?
 
   init(_ handle: UnsafeMutablePointer<Handle>?) {
@@ -19,12 +19,12 @@ import MemoryMap
 @safe struct Registry: ~Copyable {
   let statistics = Statistics()
   private let lock = Lock()
-  private let head: UnsafeMutablePointer<Place>
+  private let head: UnsafeMutablePointer<RegistryPlace>
 
   /// Nothing yet; it must not move.
   init() {
-    unsafe head = UnsafeMutablePointer<Place>.allocate(capacity: 1)
-    unsafe head.initialize(to: Place(nil))
+    unsafe head = UnsafeMutablePointer<RegistryPlace>.allocate(capacity: 1)
+    unsafe head.initialize(to: RegistryPlace(nil))
   }
 
   /// Adds a handle that is initialised.
@@ -44,7 +44,7 @@ import MemoryMap
   /// Calls `body` with each handle, some at a time, so that nobody waits long for the lock. Those that are opened
   /// meanwhile may be left out.
   func forEach(_ body: (UnsafeMutablePointer<Handle>) -> Void) {
-    var here = unsafe Place(nil)
+    var here = unsafe RegistryPlace(nil)
     unsafe withUnsafeMutablePointer(to: &here) { here in
       unsafe withList { unsafe Self.insert(here, after: $0) }
       var isDone = false
@@ -63,19 +63,19 @@ import MemoryMap
     }
   }
 
-  private func withList<R>(_ body: (UnsafeMutablePointer<Place>) -> R) -> R {
+  private func withList<R>(_ body: (UnsafeMutablePointer<RegistryPlace>) -> R) -> R {
     lock.withLock { unsafe body(head) }
   }
 
   // SAFETY, of both: the lock is held, and all places in the list are there.
-  private static func insert(_ place: UnsafeMutablePointer<Place>, after other: UnsafeMutablePointer<Place>) {
+  private static func insert(_ place: UnsafeMutablePointer<RegistryPlace>, after other: UnsafeMutablePointer<RegistryPlace>) {
     unsafe place.pointee.previous = other
     unsafe place.pointee.next = other.pointee.next
     unsafe other.pointee.next?.pointee.previous = place
     unsafe other.pointee.next = place
   }
 
-  private static func remove(_ place: UnsafeMutablePointer<Place>) {
+  private static func remove(_ place: UnsafeMutablePointer<RegistryPlace>) {
     unsafe place.pointee.previous?.pointee.next = place.pointee.next
     unsafe place.pointee.next?.pointee.previous = place.pointee.previous
   }

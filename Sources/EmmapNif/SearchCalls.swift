@@ -109,22 +109,36 @@ extension Call {
     let outcome = try unsafe handle.pointee.file.access(.read, at: offset, count: smallReadBytes, patience) {
       region, start, count -> (Bytes?, touched: Int) in
       var (number, done, returns) = (0, 0, 0)
-      while number < limit && done < count {
-        var end = count
-        var hasReturn = false
-        if let newline = unsafe memchr(start + done, 0x0A, count &- done) {
-          end = unsafe UnsafeRawPointer(newline) - UnsafeRawPointer(start) &+ 1
-          // SAFETY: of the bytes of the line, end - done of them, this is the last but one.
-          hasReturn = unsafe end &- done > 1 && start.load(fromByteOffset: end &- 2, as: UInt8.self) == 0x0D
-        } else if count == smallReadBytes {
-          // It goes on; the next call begins with it.
-          break
-        }
+      func add(upTo end: Int) {
+        // SAFETY: of the bytes of the line, end - done of them, this is the last but one.
+        let hasReturn = unsafe end &- done > 1 && start.load(fromByteOffset: end &- 2, as: UInt8.self) == 0x0D
         // SAFETY: `number` is below `limit`, and `lines` has room for as many.
         unsafe lines[number] = Line(end: Int32(truncatingIfNeeded: end), hasReturn: hasReturn)
         number &+= 1
         returns &+= hasReturn ? 1 : 0
         done = end
+      }
+      var looked = 0
+      while number < limit && looked &+ 64 <= count {
+        var newlines = unsafe sys_newlines(start + looked)
+        while newlines != 0 && number < limit {
+          add(upTo: looked &+ newlines.trailingZeroBitCount &+ 1)
+          newlines &= newlines &- 1
+        }
+        looked &+= 64
+      }
+      while number < limit && done < count {
+        let from = max(done, looked)
+        if let newline = unsafe memchr(start + from, 0x0A, count &- from) {
+          add(upTo: unsafe UnsafeRawPointer(newline) - UnsafeRawPointer(start) &+ 1)
+        } else if count == smallReadBytes {
+          // It goes on; the next call begins with it.
+          break
+        } else {
+          unsafe lines[number] = Line(end: Int32(truncatingIfNeeded: count), hasReturn: false)
+          number &+= 1
+          done = count
+        }
       }
       if number == 0 {
         isTooLong = true

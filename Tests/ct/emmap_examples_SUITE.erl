@@ -8,9 +8,9 @@
          empty_files_get_a_clear_message/1, sequences_go_on_after_their_server_was_killed/1,
          sequences_go_on_after_their_vm_was_killed/1, erlang_and_elixir_talk_through_memory/1,
          head_comment_of_ask_does_as_printed/1, answerer_may_come_second/1,
-         search_counts_as_binary_matches_does/1, search_finds_words_across_windows/1,
+         search_counts_as_binary_matches_does/1, search_finds_words_at_every_place/1,
          search_needs_less_memory_than_the_text/1, search_keeps_its_heap_small_whatever_it_finds/1,
-         search_survives_that_its_text_is_rewritten/1, search_of_a_text_that_is_cut_short_is_an_error/1,
+         follow_prints_lines_as_they_are_written/1, search_survives_that_its_text_is_rewritten/1, search_of_a_text_that_is_cut_short_is_an_error/1,
          accounts_are_changed_in_place/1, accounts_take_deposits_of_two_vms_at_once/1,
          account_that_is_not_there_is_eof/1, jobs_are_done_once_whoever_dies/1,
          file_arrives_through_a_socket_as_it_is/1,
@@ -24,9 +24,10 @@ all() ->
      empty_files_get_a_clear_message,
      sequences_go_on_after_their_server_was_killed, sequences_go_on_after_their_vm_was_killed,
      erlang_and_elixir_talk_through_memory, head_comment_of_ask_does_as_printed, answerer_may_come_second,
-     search_counts_as_binary_matches_does, search_finds_words_across_windows,
+     search_counts_as_binary_matches_does, search_finds_words_at_every_place,
      search_needs_less_memory_than_the_text, search_keeps_its_heap_small_whatever_it_finds,
-     search_survives_that_its_text_is_rewritten, search_of_a_text_that_is_cut_short_is_an_error,
+     follow_prints_lines_as_they_are_written, search_survives_that_its_text_is_rewritten,
+     search_of_a_text_that_is_cut_short_is_an_error,
      accounts_are_changed_in_place, accounts_take_deposits_of_two_vms_at_once, account_that_is_not_there_is_eof,
      jobs_are_done_once_whoever_dies,
      file_arrives_through_a_socket_as_it_is, c_structs_are_read_as_c_wrote_them, file_of_another_layout_is_refused].
@@ -42,8 +43,8 @@ end_per_testcase(_, Config) -> file:del_dir_r(?config(directory, Config)).
 
 every_example_has_a_case(_) ->
     %% What `make demo' runs is no example.
-    ?assertEqual(["accounts.erl", "answer.exs", "ask.erl", "jobs.erl", "measurements.c", "measurements.erl",
-                  "search.erl", "send.erl", "sequences.erl"],
+    ?assertEqual(["accounts.erl", "answer.exs", "ask.erl", "follow.erl", "jobs.erl", "measurements.c",
+                  "measurements.erl", "search.erl", "send.erl", "sequences.erl"],
                  filelib:wildcard("*.{erl,exs,c}", examples()) -- ["demo.erl"]).
 
 %%% All of them
@@ -57,6 +58,7 @@ head_comments_do_as_printed(Config) ->
     ok = file:write_file(Text, <<"a WORD in a text\n">>),
     Expected = #{"accounts.erl" => [<<"0">>, <<"250">>, <<"Anna 250">>],
                  "jobs.erl" => [<<"done, by 3 workers">>, <<"0 left">>],
+                 "follow.erl" => [<<"a WORD in a text">>],
                  "measurements.c" => [],
                  "measurements.erl" => [<<"1700000002: sensor 252: 61.5 % (-2)">>],
                  "search.erl" => [<<"1 times in 17 bytes">>],
@@ -101,8 +103,8 @@ in_shell(Directory, Commands) ->
     run("/bin/sh", ["-e", "-c", ["cd \"$0\"\n", Commands], Directory]).
 
 wrong_arguments_get_a_usage_line(_) ->
-    Wrong = [{"accounts.erl", ["file", "withdraw"]}, {"ask.erl", ["file"]}, {"jobs.erl", ["file", "push"]},
-             {"measurements.erl", []},
+    Wrong = [{"accounts.erl", ["file", "withdraw"]}, {"ask.erl", ["file"]}, {"follow.erl", []},
+             {"follow.erl", ["file", "0"]}, {"jobs.erl", ["file", "push"]}, {"measurements.erl", []},
              {"search.erl", ["file"]}, {"search.erl", ["file", ""]}, {"send.erl", ["one", "two"]},
              {"sequences.erl", ["file"]}],
     [begin
@@ -191,6 +193,22 @@ elixir() ->
         Path -> Path
     end.
 
+%%% follow.erl
+
+%% Lines are printed when they are whole; what was written anew is read from the start.
+follow_prints_lines_as_they_are_written(Config) ->
+    File = path(Config, "log"),
+    ok = file:write_file(File, <<"first\n">>),
+    Port = start(os:find_executable("escript"), [example("follow.erl"), File, "6"]),
+    First = wait_for(Port, fun(Output) -> Output =:= <<"first\n">> end, <<>>),
+    ok = file:write_file(File, <<"second\nthi">>, [append]),
+    Second = wait_for(Port, fun(Output) -> Output =:= <<"first\nsecond\n">> end, First),
+    ok = file:write_file(File, [<<"rd\n">>, binary:copy(<<"x">>, 1 bsl 20), $\n], [append]),
+    Third = wait_for(Port, fun(Output) -> byte_size(Output) =:= 20 + (1 bsl 20) end, Second),
+    ok = file:write_file(File, <<"new\nend\nmore\n">>),
+    ?assertEqual({0, <<"first\nsecond\nthird\n", (binary:copy(<<"x">>, 1 bsl 20))/binary, "\nnew\nend\n">>},
+                 finish(Port, Third)).
+
 %%% search.erl
 
 search_counts_as_binary_matches_does(Config) ->
@@ -203,8 +221,8 @@ search_counts_as_binary_matches_does(Config) ->
          ?assertEqual({Count, byte_size(Text)}, found(Output))
      end || Word <- ["mmap_file", "e", "no such word"]].
 
-search_finds_words_across_windows(Config) ->
-    %% At every place around the border of the first window, and at the very end.
+search_finds_words_at_every_place(Config) ->
+    %% Around every kilobyte, and at the very end.
     File = path(Config, "text"),
     Gap = binary:copy(<<".">>, 1018),
     ok = file:write_file(File, [[Gap, binary:copy(<<"-">>, N), <<"needle">>] || N <- lists:seq(0, 13)]),
@@ -230,7 +248,7 @@ search_keeps_its_heap_small_whatever_it_finds(Config) ->
     {0, Output} = escript("search.erl", [File, "e"]),
     ?assertEqual({3000000, 3000000}, found(Output)).
 
-%% With a word of one byte, for which binary:matches/3 of bytes that change ends the VM.
+%% With a word of one byte, for which binary:matches/3 of bytes that change would end the VM.
 search_survives_that_its_text_is_rewritten(Config) ->
     File = path(Config, "text"),
     Size = 1 bsl 20,
@@ -246,7 +264,8 @@ search_survives_that_its_text_is_rewritten(Config) ->
 
 search_of_a_text_that_is_cut_short_is_an_error(Config) ->
     File = path(Config, "text"),
-    ok = sparse(File, 1 bsl 30, [0]),
+    %% So large that the search goes on until it is cut.
+    ok = sparse(File, 1 bsl 36, [0]),
     Port = start(os:find_executable("escript"), [example("search.erl"), File, "needle"]),
     {os_pid, Pid} = erlang:port_info(Port, os_pid),
     Maps = "/proc/" ++ integer_to_list(Pid) ++ "/maps",

@@ -219,7 +219,8 @@ match_refuses_bad_arguments(Config) ->
          ?assertMatch({badarg, #{2 := _}}, raised(fun() -> emmap:matches(File, Bad, []) end))
      end || Bad <- [<<>>, [], [<<>>], [<<"a">>, <<>>], [<<"a">> | <<"b">>], "abc", a, 1, <<1:3>>, [<<1:3>>],
                     binary:compile_pattern(<<"a">>)]],
-    [?assertEqual({Options, {badarg, #{3 => Text}}}, {Options, raised(fun() -> emmap:match(File, <<"1">>, Options) end)})
+    [?assertEqual({Options, {badarg, #{3 => Text}}},
+                  {Options, raised(fun() -> emmap:match(File, <<"1">>, Options) end)})
      || {Options, Text} <- [{[first], "unknown option first"}, {[{limit, 1}], "unknown option {limit,1}"},
                             {last, "not a list of options"}, {[last | last], "not a list of options"},
                             {[{scope, 1}], "bad value in option {scope,1}"},
@@ -369,7 +370,8 @@ lines_move_the_position(Config) ->
     ?assertEqual({ok, 1000}, emmap:position(File, cur)).
 
 lines_keep_no_more_than_they_say(Config) ->
-    File = open(Config, [binary:copy(<<"a line of some twenty\n">>, 10000), binary:copy(<<"x">>, 1 bsl 20), "\nz\n"], []),
+    File = open(Config, [binary:copy(<<"a line of some twenty\n">>, 10000), binary:copy(<<"x">>, 1 bsl 20), "\nz\n"],
+                []),
     Lines = all_lines(File, 100000),
     ?assertEqual(10002, length(Lines)),
     [?assert(binary:referenced_byte_size(Line) =< max(?LINES, byte_size(Line))) || Line <- Lines],
@@ -467,4 +469,5 @@ fold_lines_refuses_bad_arguments(Config) ->
     [?assertEqual({badarg, #{3 => "not a memory-mapped file"}}, raised(fun() -> emmap:fold_lines(Fun, 0, Bad) end))
      || Bad <- no_handles()],
     [?assertEqual({badarg, #{1 => "not a function of two arguments"}},
-                  raised(fun() -> emmap:fold_lines(Bad, 0, File) end)) || Bad <- [a, fun() -> ok end, fun hd/1, {a, b}]].
+                  raised(fun() -> emmap:fold_lines(Bad, 0, File) end))
+     || Bad <- [a, fun() -> ok end, fun hd/1, {a, b}]].

@@ -7,7 +7,7 @@ import CSystem
 /// What to search for: one pattern or several, none of them empty. Copies, because a caller's may change meanwhile.
 public struct Patterns {
   private var bytes: [UInt8] = []
-  private var ends: [Int] = []
+  private var needles: [Needle] = []
   /// Bytes of the longest one.
   public private(set) var longest = 0
 
@@ -15,7 +15,7 @@ public struct Patterns {
   public init() {}
 
   /// How many there are.
-  public var count: Int { ends.count }
+  public var count: Int { needles.count }
 
   /// Adds one. Throws `badArgument` if it is empty; `truncated` or a reason of the system if it lies in a mapping and is
   /// lost.
@@ -23,24 +23,23 @@ public struct Patterns {
     if unsafe pattern.isEmpty { throw .badArgument }
     unsafe bytes.append(contentsOf: pattern)
     if File.mayHaveLost { try unsafe File.checkNotLost(pattern) }
-    ends.append(bytes.count)
+    unsafe needles.append(Needle(pattern, end: bytes.count))
     longest = max(longest, pattern.count)
   }
 
   /// Bytes of one of them.
   @inline(__always)
-  func length(_ index: Int) -> Int { index == 0 ? ends[0] : ends[index] &- ends[index &- 1] }
+  func length(_ index: Int) -> Int { needles[index].length }
 
   /// Finds the first place of one of them that begins from `from` on and ends by `end`; nil if there is none.
-  @inline(__always)
   fileprivate func first(_ index: Int, in start: UnsafeRawPointer, from: Int, by end: Int) -> Int? {
-    let length = length(index)
-    guard end &- from >= length else { return nil }
+    let needle = needles[index]
+    guard end &- from >= needle.length else { return nil }
     return unsafe bytes.withUnsafeBufferPointer { bytes -> Int? in
-      // SAFETY: `ends` holds where the patterns in `bytes` end, and there is at least one.
-      let pattern = unsafe bytes.baseAddress.unsafelyUnwrapped + (ends[index] &- length)
-      guard let place = unsafe sys_find(start + from, end &- from, pattern, length) else { return nil }
-      return unsafe UnsafeRawPointer(place) - start
+      // SAFETY: needles know where they end in `bytes`, and there is at least one.
+      let pattern = unsafe bytes.baseAddress.unsafelyUnwrapped + (needle.end &- needle.length)
+      guard let place = unsafe needle.first(pattern, in: start + from, end &- from) else { return nil }
+      return unsafe place - start
     }
   }
 
@@ -101,7 +100,7 @@ extension File {
     var places = [Int](repeating: -1, count: patterns.count)
     let outcome = try unsafe access(.read, at: from, count: wanted, patience) {
       _, start, count -> (SearchState, touched: Int) in
-      found.removeLast(found.count &- before)
+      while found.count > before { found.removeLast() }
       for index in places.indices { places[index] = -1 }
       // Where no more bytes were wanted or are there, all of them are looked through; else what begins before the border.
       let isLast = count < wanted || wanted == rest
@@ -148,7 +147,7 @@ extension File {
     let wanted = max(end - start, 0)
     let outcome = try unsafe access(.read, at: start, count: wanted, patience) {
       _, bytes, count -> (SearchState, touched: Int) in
-      found.removeLast(found.count &- before)
+      while found.count > before { found.removeLast() }
       guard let match = unsafe patterns.last(in: bytes, count) else {
         return (start == from ? .finished : .next(start &+ patterns.longest &- 1), touched: count)
       }
