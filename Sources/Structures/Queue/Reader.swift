@@ -33,6 +33,7 @@ extension Queue where Store: ~Copyable {
   /// change its bytes any more.
   ///
   /// - Parameter assembled: how many bytes of the assembly are to be kept.
+  @inline(__always)
   func record(
     at place: Place, limit: Int, _ reader: inout Reader, assembled: Int
   ) throws(StructureError) -> Record? {
