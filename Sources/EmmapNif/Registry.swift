@@ -68,7 +68,9 @@ import MemoryMap
   }
 
   // SAFETY, of both: the lock is held, and all places in the list are there.
-  private static func insert(_ place: UnsafeMutablePointer<RegistryPlace>, after other: UnsafeMutablePointer<RegistryPlace>) {
+  private static func insert(
+    _ place: UnsafeMutablePointer<RegistryPlace>, after other: UnsafeMutablePointer<RegistryPlace>
+  ) {
     unsafe place.pointee.previous = other
     unsafe place.pointee.next = other.pointee.next
     unsafe other.pointee.next?.pointee.previous = place
