@@ -10,6 +10,9 @@ private let callBytes = 64 << 20
 /// And after how many matches; each takes some 15 nanoseconds.
 private let callMatches = 16 << 10
 private let inlineMatches = 1 << 10
+/// More patterns than this, or longer ones than a sixteenth of a small read, are not even looked at on a normal
+/// scheduler.
+private let inlinePatterns = 64
 
 /// `search(Handle, Patterns, From, To | eof, Limit | last)`: `{Next | done, Matches}`, of a part of the range. `Next` is
 /// where to go on: the new `From` or, for `last`, the new `To`. `out_of_range` if the range ends past the end.
@@ -20,10 +23,13 @@ enum Search: NifCall {
   static func run(_ call: Call, _ patience: Patience) throws(Failure) -> Term? {
     guard let handle = try unsafe call.handle(patience) else { return nil }
     var patterns = Patterns()
+    var isMuch = false
     let isList = try call.env.forEach(in: call[1]) { (term) throws(Failure) in
       guard let bytes = unsafe call.env.bytes(term) else { throw .badArgument }
-      try unsafe patterns.append(bytes)
+      isMuch = isMuch || (patience == .none && (patterns.count == inlinePatterns || bytes.count > smallReadBytes / 16))
+      if !isMuch { try unsafe patterns.append(bytes) }
     }
+    if isMuch { return nil }
     guard isList, patterns.count > 0 else { throw .badArgument }
     var from = try call.natural(2)
     var to = call[3] == call.atoms.eof ? nil : try call.natural(3)
@@ -35,15 +41,17 @@ enum Search: NifCall {
     var looked = 0
     while true {
       let piece = min(pieceBytes, budget)
-      // Here nothing is searched that is longer.
-      if patience == .none && patterns.longest > smallReadBytes { return nil }
       let outcome =
         isBackwards
         ? try unsafe handle.pointee.file.searchBackwards(
           patterns, from: from, to: to, piece: piece, into: &found, patience)
         : try unsafe handle.pointee.file.search(
           patterns, from: from, to: to, piece: piece, limit: limit - found.count, into: &found, patience)
-      guard case .done(let state) = outcome else { return nil }
+      guard case .done(let state) = outcome else {
+        // What has been searched stays so; the rest comes with the next call.
+        guard looked > 0, let place = isBackwards ? to : from else { return nil }
+        return answer(call, call.env.integer(place), found, patience)
+      }
       looked += max(piece, patterns.longest)
       switch state {
       case .finished: return answer(call, call.atoms.done, found, patience)

@@ -138,7 +138,8 @@ matches_of_many_places(Config) ->
     [begin
          File = open(Config, Bytes, Options),
          [?assert(binary:matches(Bytes, Pattern) =:= emmap:matches(File, Pattern))
-          || Pattern <- [<<"b">>, <<"bc">>, <<"bbbbbbbb">>, [<<"b">>, <<"c">>], [<<"bc">>, <<"bcb">>, <<"ccccccc">>]]],
+          || Pattern <- [<<"b">>, <<"bc">>, <<"bbbbbbbb">>, [<<"b">>, <<"c">>], [<<"bc">>, <<"bcb">>, <<"ccccccc">>],
+                           [letters(8) || _ <- lists:seq(1, 65)], [letters(5000), <<"bcbcbcbc">>]]],
          ok = emmap:close(File)
      end || Options <- kinds()].
 
