@@ -124,6 +124,12 @@ static inline int sys_lock_on_fault(const void *start, size_t length) {
   return (int)syscall(SYS_mlock2, start, length, 1);
 }
 static inline int sys_process(void) { return (int)syscall(SYS_getpid); }
+// Sleeps for a tenth of a millisecond, so that those who wait for a lock of the kernel's can take it: who only yields
+// has it again before they run.
+static inline void sys_rest(void) {
+  struct timespec time = {0, 100000};
+  syscall(SYS_nanosleep, &time, NULL);
+}
 static inline void sys_yield(void) { syscall(SYS_sched_yield); }
 
 // Opens the file of a descriptor once more, whatever its name is by now.

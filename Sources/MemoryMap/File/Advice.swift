@@ -66,7 +66,7 @@ extension File {
     let isPrivate = !traits.contains(.shared) || traits.contains(.anonymous)
     let value =
       isPrivate && traits.contains(.writable) ? sys_advise_populate_write : sys_advise_populate_read
-    let slice = max(4 << 20, mapping.page.bytes)
+    let slice = max(1 << 20, mapping.page.bytes)
     let error = adviseMemory(at: offset, count: count, value, slice: slice)
     if error != EINVAL { return error }
     return adviseMemory(at: offset, count: count, Int32(MADV_WILLNEED), slice: slice)
@@ -99,7 +99,7 @@ extension File {
         return error
       }
       from += UInt(length)
-      if from < end { sys_yield() }
+      if from < end { sys_rest() }
     }
     return 0
   }

@@ -17,8 +17,9 @@ extension File {
         guard unsafe mincore(first, length, vector.baseAddress) == 0 else { return -1 }
         for index in 0..<(length + page - 1) / page where unsafe vector[index] & 1 == 1 {
           let place = UInt(bitPattern: first) + UInt(index * page)
-          // Of the first and the last page, what lies in the range.
-          resident += Int(min(place + UInt(page), end) - max(place, from))
+          // Of the first and the last page, what lies in the range; with huge pages nothing may.
+          let (low, high) = (max(place, from), min(place + UInt(page), end))
+          if high > low { resident += Int(high - low) }
         }
         return 0
       }

@@ -252,6 +252,6 @@ func inSlices(_ start: UInt, _ length: Int, _ page: PageSize, _ body: (UInt, Int
     let count = min(slice, length - done)
     body(start + UInt(done), count)
     done += count
-    if done < length { sys_yield() }
+    if done < length { sys_rest() }
   }
 }
