@@ -293,7 +293,6 @@ import Testing
       unsafe old.slot.pointee.deactivate()
       let mapping = Mapping(
         protection: PROT_READ, flags: sys_map_shared, fileOffset: 0, address: 0, page: .system, deviceBytes: nil)
-      _ = unsafe munmap(UnsafeMutableRawPointer(bitPattern: old.address(3)), pageBytes)
       unsafe old.slot.pointee.activate(mapping, base: old.base, length: 3 * pageBytes, guardBytes: 0, descriptor: -1)
       #expect(unsafe old.slot.pointee.faultSpan == nil)
       #expect(old.fault(at: old.address(1)))
