@@ -376,7 +376,8 @@ lines_keep_no_more_than_they_say(Config) ->
     Lines = all_lines(File, 100000),
     ?assertEqual(10002, length(Lines)),
     [?assert(binary:referenced_byte_size(Line) =< max(?LINES, byte_size(Line))) || Line <- Lines],
-    ?assertEqual(2, binary:referenced_byte_size(lists:last(Lines))).
+    %% Of its own, whatever OTP makes of that: not the line of 1 MiB.
+    ?assert(binary:referenced_byte_size(lists:last(Lines)) =< 64).
 
 %% Several processes read lines from one handle: each line comes to one of them, whole.
 each_line_is_read_once(Config) ->
