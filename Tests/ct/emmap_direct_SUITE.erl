@@ -58,8 +58,6 @@ every_call_works_while_nothing_changes(Config) ->
 
 %% Those that do so at once; `emmap_direct:try_all/2' has the time for the others.
 what_ends_the_vm_ends_it(Config) ->
-    erlang:system_info(otp_release) =:= "25"
-        orelse throw({skip, "docs/direct.md says what OTP 25 does; later ones read some of it once"}),
     erlang:system_info(logical_processors_available) > 1
         orelse throw({skip, "one processor: nobody writes while another one reads"}),
     [begin

@@ -181,9 +181,7 @@ populate(Dir, Options) ->
     {ok, There} = emmap:open("", [anon, populate, write, {size, byte_size(Bytes)}]),
     Busy = fun() -> [ok = emmap:pwrite(There, 0, Bytes) || _ <- lists:seq(1, 20)] end,
     Control = best(3, fun() -> longest_gap(Busy) end),
-    %% Ten times the bound, which a machine that is busy with other things misses. All at once takes the better part of
-    %% a second.
-    Gap = one_within(4, 10000 * ?GAP + Control,
+    Gap = one_within(4, 1000 * ?GAP + Control,
                      fun() ->
                              %% A file of which nothing is there yet, in each round.
                              Name = filename:join(Dir, integer_to_list(erlang:unique_integer([positive]))),
