@@ -6,7 +6,7 @@
 
 -export([directory/2, delete_directory/1, on/3, on/4, may_mount/2, missing/1]).
 -export([run/1, freeze/1, thaw/1, ticks/2, fill/1, program/2, output/1, is_opening/1]).
--export([moves/1, make_cold/1, pages_in_memory/1]).
+-export([make_cold/1, pages_in_memory/1]).
 
 -include_lib("common_test/include/ct.hrl").
 
@@ -147,23 +147,6 @@ is_opening(Port) ->
     end.
 
 %%% Schedulers and memory
-
-%% Whether some of what the function calls runs on a dirty scheduler: there, a trace has the number 0.
-moves(Call) ->
-    {Pid, Reference} = spawn_monitor(fun() -> receive go -> Call() end end),
-    1 = erlang:trace(Pid, true, [running, scheduler_id]),
-    Pid ! go,
-    receive {'DOWN', Reference, process, Pid, Why} -> {_, normal} = {Why, Why} end,
-    Delivered = erlang:trace_delivered(Pid),
-    receive {trace_delivered, Pid, Delivered} -> ok end,
-    is_dirty(Pid, false).
-
-is_dirty(Pid, IsDirty) ->
-    receive
-        {trace, Pid, in, {emmap_nif, _, _}, 0} -> is_dirty(Pid, true);
-        {trace, Pid, _, _, _} -> is_dirty(Pid, IsDirty)
-    after 0 -> IsDirty
-    end.
 
 %% How many pages of a file are in memory.
 pages_in_memory(Name) -> list_to_integer(run(["fincore --noheadings --output PAGES '", Name, "' | tr -d ' '"])).

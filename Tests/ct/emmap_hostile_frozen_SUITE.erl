@@ -47,7 +47,7 @@ all_calls_of_a_dirty_handle_run_on_dirty_schedulers(Config) ->
              {dec, fun() -> _ = emmap:dec_counter(Counters, 1) end},
              {set, fun() -> _ = emmap:set_counter(Counters, 1, 2) end},
              {get, fun() -> _ = emmap:read_counter(Counters, 1) end}],
-    [] = [Call || {Call, Fun} <- Calls, not emmap_hostile:moves(Fun)],
+    [] = [Call || {Call, Fun} <- Calls, not emmap_test:moves(Fun)],
     ok = emmap:close(File).
 
 %% The first store to a page after its write-back waits until the file system thaws.

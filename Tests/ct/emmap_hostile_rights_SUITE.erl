@@ -109,7 +109,7 @@ read_cold(Name) ->
     ok = emmap:advise(File, 0, 0, random),
     %% From the end to the start: nobody reads ahead.
     Moved = [Offset || Offset <- lists:seq(31 * ?MIB, 0, -?MIB),
-                       emmap_hostile:moves(fun() -> {ok, _} = emmap:pread(File, Offset, ?MIB) end)],
+                       emmap_test:moves(fun() -> {ok, _} = emmap:pread(File, Offset, ?MIB) end)],
     {moved, 32} = {moved, length(Moved)},
     ok = emmap:close(File).
 

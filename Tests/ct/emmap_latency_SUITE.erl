@@ -39,26 +39,6 @@ end_per_testcase(_, Config) -> file:del_dir_r(?config(dir, Config)).
 
 %%% Where calls run
 
-%% Whether some of what the function calls runs on a dirty scheduler.
-moves(Call) -> [] =/= dirty(Call).
-
-%% What of emmap runs on a dirty scheduler: there, a trace has the number 0.
-dirty(Call) ->
-    {Pid, Reference} = spawn_monitor(fun() -> receive go -> Call() end end),
-    1 = erlang:trace(Pid, true, [running, scheduler_id]),
-    Pid ! go,
-    receive {'DOWN', Reference, process, Pid, Why} -> {_, normal} = {Why, Why} end,
-    Delivered = erlang:trace_delivered(Pid),
-    receive {trace_delivered, Pid, Delivered} -> ok end,
-    [Function || {emmap_nif, _, _} = Function <- dirty_calls(Pid)].
-
-dirty_calls(Pid) ->
-    receive
-        {trace, Pid, in, Function, 0} -> [Function | dirty_calls(Pid)];
-        {trace, Pid, _, _, _} -> dirty_calls(Pid)
-    after 0 -> []
-    end.
-
 calls_that_may_wait_run_on_dirty_schedulers(Config) ->
     Dir = ?config(dir, Config),
     Name = filename:join(Dir, "file"),
@@ -89,7 +69,7 @@ calls_that_may_wait_run_on_dirty_schedulers(Config) ->
              {grow, fun() -> {ok, _} = emmap:resize(File, 5 * MiB) end},
              {truncate, fun() -> {ok, _} = emmap:position(File, 4 * MiB), ok = emmap:truncate(File) end},
              {close, fun() -> ok = emmap:close(File) end}],
-    [] = [Call || {Call, Fun} <- Calls, not moves(Fun)].
+    [] = [Call || {Call, Fun} <- Calls, not emmap_test:moves(Fun)].
 
 small_calls_stay_on_their_scheduler(Config) ->
     Dir = ?config(dir, Config),
@@ -116,7 +96,7 @@ small_calls_stay_on_their_scheduler(Config) ->
              {store, fun() -> ok = emmap:patomic_write(File, 8, 1) end},
              {exchange, fun() -> ok = emmap:patomic_cas(File, 8, 1, 2) end},
              {close, fun() -> ok = emmap:close(Small) end}],
-    [] = [Call || {Call, Fun} <- Calls, moves(Fun)],
+    [] = [Call || {Call, Fun} <- Calls, emmap_test:moves(Fun)],
     ok = emmap:close(File).
 
 cold_pages_are_read_and_written_on_dirty_schedulers(Config) ->
@@ -128,7 +108,8 @@ cold_pages_are_read_and_written_on_dirty_schedulers(Config) ->
              {read, fun(File) -> {ok, _} = emmap:read(File, 128 bsl 10) end},
              {pwrite, fun(File) -> ok = emmap:pwrite(File, 0, Bytes) end},
              {write, fun(File) -> ok = emmap:write(File, Bytes) end}],
-    Results = [{Call, with_cold_pages(Name, fun(File) -> moves(fun() -> Fun(File) end) end)} || {Call, Fun} <- Calls],
+    Results = [{Call, with_cold_pages(Name, fun(File) -> emmap_test:moves(fun() -> Fun(File) end) end)}
+               || {Call, Fun} <- Calls],
     case [Call || {Call, warm} <- Results] of
         [] -> [] = [Call || {Call, Moved} <- Results, not Moved];
         _ -> {skip, "the system keeps the file's pages in memory, whatever it is told"}
@@ -141,7 +122,7 @@ cold_pages_are_copied_on_dirty_schedulers(Config) ->
     ok = file:write_file(Name, binary:copy(<<"x">>, Size)),
     {ok, Target} = emmap:open(filename:join(Dir, "target"), [create, write, shared, {size, Size}]),
     ok = emmap:pwrite(Target, 0, binary:copy(<<"y">>, Size)),
-    Copy = fun(File) -> dirty(fun() -> {ok, Size} = emmap:copy(File, Target, Size) end) end,
+    Copy = fun(File) -> emmap_test:dirty(fun() -> {ok, Size} = emmap:copy(File, Target, Size) end) end,
     case with_cold_pages(Name, Copy) of
         warm -> {skip, "the system keeps the file's pages in memory, whatever it is told"};
         Dirty ->

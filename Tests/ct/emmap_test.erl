@@ -10,6 +10,7 @@
 -export([raised/1, in_process/1, together/1, wait_until/1, wait_until/2]).
 -export([page_size/0, descriptors/0, mappings/0, mappings_of/1, mapping_at/1, free_address/1, status_kb/1]).
 -export([is_tmpfs/1]).
+-export([moves/1, dirty/1]).
 
 -define(DEADLINE, 20000).
 
@@ -242,3 +243,25 @@ status_kb(Name) ->
 
 %% Whether a directory is in memory, and has no disk behind it.
 is_tmpfs(Directory) -> string:trim(os:cmd("stat -f -c %T '" ++ Directory ++ "'")) =:= "tmpfs".
+
+%%% Schedulers
+
+%% Whether some of what the function calls runs on a dirty scheduler.
+moves(Call) -> [] =/= dirty(Call).
+
+%% What of emmap runs on a dirty scheduler: there, a trace has the number 0.
+dirty(Call) ->
+    {Pid, Reference} = spawn_monitor(fun() -> receive go -> Call() end end),
+    1 = erlang:trace(Pid, true, [running, scheduler_id]),
+    Pid ! go,
+    receive {'DOWN', Reference, process, Pid, Why} -> {_, normal} = {Why, Why} end,
+    Delivered = erlang:trace_delivered(Pid),
+    receive {trace_delivered, Pid, Delivered} -> ok end,
+    [Function || {emmap_nif, _, _} = Function <- dirty_calls(Pid)].
+
+dirty_calls(Pid) ->
+    receive
+        {trace, Pid, in, Function, 0} -> [Function | dirty_calls(Pid)];
+        {trace, Pid, _, _, _} -> dirty_calls(Pid)
+    after 0 -> []
+    end.

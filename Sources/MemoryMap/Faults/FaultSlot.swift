@@ -116,7 +116,7 @@ import Synchronization
 
   /// Tells whether any byte below the address `end` may have faulted. To be asked after touching the bytes, behind an
   /// acquire fence: whoever reads the zeroes of a replaced page then also sees the mark that was set before.
-  // Acquiring: whoever sees that the mark was taken away sees that the handle's generation moved before.
+  // Acquiring: whoever sees that the mark was taken away sees that the version of the handle's losses moved before.
   @inline(__always)
   func mayReach(_ end: UInt) -> Bool { low.load(ordering: .acquiring) < end }
 
