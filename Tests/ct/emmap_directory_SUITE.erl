@@ -104,7 +104,7 @@ sync_in_a_directory_that_cannot_be_read_is_ok(_) ->
     ok = file:make_dir(Spool),
     try
         ok = file:change_mode(Spool, 8#1733),
-        case may_run_as_nobody() of
+        case emmap_vm:may_be("nobody") of
             true ->
                 survives(fun() ->
                                  {error, eacces} = file:list_dir(Spool),
@@ -120,14 +120,4 @@ sync_in_a_directory_that_cannot_be_read_is_ok(_) ->
         end
     after
         ok = file:del_dir_r(Spool)
-    end.
-
-%% Whether a VM of that user can be started, and finds the code: `true', or why not.
-may_run_as_nobody() ->
-    Code = [filename:dirname(code:which(Module)) || Module <- [emmap, ?MODULE]],
-    Look = ["setpriv --reuid nobody --regid 65534 --clear-groups -- ls '", hd(Code), "' '", lists:last(Code),
-            "' >/dev/null && echo yes"],
-    case string:trim(os:cmd(lists:flatten(Look))) of
-        "yes" -> true;
-        Why -> "no VM of the user nobody can be run here (setpriv): " ++ Why
     end.

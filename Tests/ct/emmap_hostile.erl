@@ -24,8 +24,12 @@ on(Config, FileSystem, Fun) -> on(Config, FileSystem, Fun, #{}).
 on(Config, FileSystem, Fun, Options) ->
     Dir = filename:join(?config(dir, Config), "mount"),
     ok = filelib:ensure_path(Dir),
-    case missing(["unshare" | makers(FileSystem)]) of
-        none ->
+    MayRun = case Options of
+                 #{user := User} -> emmap_vm:may_be(User);
+                 #{} -> true
+             end,
+    case {missing(["unshare" | makers(FileSystem)]), MayRun} of
+        {none, true} ->
             Arguments = arguments(FileSystem, ?config(dir, Config), maps:get(flags, Options, "")),
             case may_mount(Dir, Arguments) of
                 true ->
@@ -33,7 +37,8 @@ on(Config, FileSystem, Fun, Options) ->
                                       (maps:remove(flags, Options))#{mount => {Dir, Arguments}});
                 Why -> {skip, Why}
             end;
-        Why -> {skip, Why}
+        {none, Why} -> {skip, Why};
+        {Why, _} -> {skip, Why}
     end.
 
 %% The program that makes the file system.

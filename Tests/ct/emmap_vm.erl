@@ -4,7 +4,7 @@
 %% work on.
 -module(emmap_vm).
 
--export([in_vm/2, survives/1, survives/2, child/0]).
+-export([in_vm/2, survives/1, survives/2, may_be/1, child/0]).
 -export([directory/2, delete_directory/1, content/1, is_content/1, is_zero/1, new_file/2, cut/2]).
 -export([modes/0, raised/1, mappings/0, descriptors/0, status_kb/1, used/1]).
 -export([while/2, until/2, eventually/1, in_process/1, is_in/2, may_trace/0, may_mount/1]).
@@ -24,14 +24,11 @@
 %%   tmpfs     {Directory, Size}: a file system of that size, which only this VM sees
 %%   mount     {Directory, Arguments}: what else mount(8) can mount there, for root
 %%   strace    arguments of strace(1), which then runs the VM
-%%   user      a name: the VM runs as that user, without groups or privileges; for root
+%%   user      a name: the VM runs as that user, without groups or privileges; see may_be/1
 %%   seconds   that it may take
 in_vm(Fun, Options) ->
     Erl = filename:join([code:root_dir(), "bin", "erl"]),
-    Paths = lists:usort([filename:dirname(File) || Module <- [emmap, ?MODULE], File <- [code:which(Module)],
-                                                   is_list(File), File =/= []]
-                        ++ [filename:join(Lib, "ebin") || Lib <- [code:lib_dir(emmap)], is_list(Lib)]),
-    Vm = [Erl, "-noshell", "-noinput"] ++ lists:append([["-pa", Path] || Path <- Paths])
+    Vm = [Erl, "-noshell", "-noinput"] ++ lists:append([["-pa", Path] || Path <- code_paths()])
         ++ maps:get(args, Options, []) ++ ["-eval", "spawn(emmap_vm, child, [])."],
     Limits = lists:append([["trap '' ", maps:get(ignore, Options), "; "] || is_map_key(ignore, Options)]
                           ++ [["ulimit ", maps:get(limit, Options), " && "] || is_map_key(limit, Options)]),
@@ -40,8 +37,7 @@ in_vm(Fun, Options) ->
                  #{} -> []
              end ++
         case Options of
-            #{user := User} ->
-                [os:find_executable("setpriv"), "--reuid", User, "--regid", "65534", "--clear-groups", "--"];
+            #{user := User} -> [os:find_executable("setpriv") | as_user(User)];
             #{} -> []
         end,
     Command = "exec \"$@\"",
@@ -76,6 +72,29 @@ outcome(Port, Pid, Output) ->
             _ = os:cmd("kill -KILL " ++ integer_to_list(Pid)),
             receive {Port, {exit_status, _}} -> ok end,
             {timeout, iolist_to_binary(Output)}
+    end.
+
+%% Where the code is that such a VM runs.
+code_paths() ->
+    lists:usort([filename:dirname(File) || Module <- [emmap, ?MODULE], File <- [code:which(Module)],
+                                           is_list(File), File =/= []]
+                ++ [filename:join(Lib, "ebin") || Lib <- [code:lib_dir(emmap)], is_list(Lib)]).
+
+%% Arguments of setpriv(1).
+as_user(User) -> ["--reuid", User, "--regid", "65534", "--clear-groups", "--"].
+
+%% Whether a VM can run as that user, and find the code: `true', or why not.
+may_be(User) ->
+    case {os:cmd("id -u"), os:find_executable("setpriv")} of
+        {"0\n", false} -> "there is no setpriv(1), to be somebody else than root";
+        {"0\n", _} ->
+            Look = ["setpriv ", lists:join($\s, as_user(User)), " ls", [[" '", Path, "'"] || Path <- code_paths()],
+                    " 2>&1 >/dev/null && echo yes"],
+            case string:trim(os:cmd(lists:flatten(Look))) of
+                "yes" -> true;
+                Why -> lists:concat(["no VM of the user ", User, " can be run here: ", Why])
+            end;
+        _ -> "only root can run a VM as another user"
     end.
 
 %% The other end of in_vm/2.
