@@ -376,7 +376,9 @@ lines_keep_no_more_than_they_say(Config) ->
     Lines = all_lines(File, 100000),
     ?assertEqual(10002, length(Lines)),
     [?assert(binary:referenced_byte_size(Line) =< max(?LINES, byte_size(Line))) || Line <- Lines],
-    ?assertEqual(2, binary:referenced_byte_size(lists:last(Lines))).
+    %% As one of its own: of 2 bytes OTP 25 says 2, and OTP 27, which counts words of the heap, 16.
+    Last = lists:last(Lines),
+    ?assertEqual(binary:referenced_byte_size(binary:copy(Last)), binary:referenced_byte_size(Last)).
 
 %% Several processes read lines from one handle: each line comes to one of them, whole.
 each_line_is_read_once(Config) ->
