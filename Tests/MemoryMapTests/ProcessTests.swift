@@ -141,7 +141,7 @@ private var canUseUpMappings: Bool {
       startReaper()
       let directory = try TemporaryDirectory()
       for round in 0..<200 {
-        let address = freeAddress + round << 22
+        let address = freeAddress()
         let handle = try Handle(
           directory.file("file\(round)"), [.create, .write, .shared], address: address, size: pageBytes)
         #expect(try handle.address == UInt(address))

@@ -253,12 +253,19 @@ private let patternBlock: [UInt8] = (0..<(16 * 4096 + 251)).map { UInt8(truncati
 
 let pageBytes = PageSize.system.bytes
 
-/// An address that nothing is near to; the thread sanitizer has others free.
-#if THREAD_SANITIZER
-  let freeAddress = 0x7B80_0000_0000
-#else
-  let freeAddress = 0x5300_0000_0000
-#endif
+/// An address that nothing is near to, and no other test's that runs beside this one; the thread sanitizer has others
+/// free.
+func freeAddress() -> Int {
+  let room = 4 << 30
+  #if THREAD_SANITIZER
+    let first = 0x7B80_0000_0000
+  #else
+    let first = 0x5300_0000_0000
+  #endif
+  return first + room * freeAddresses.wrappingAdd(1, ordering: .relaxed).oldValue
+}
+
+private let freeAddresses = Atomic<Int>(0)
 
 /// Runs the bodies on threads of their own, all at once, and waits for all of them.
 func inParallel(_ bodies: [@Sendable () -> Void]) {

@@ -653,8 +653,8 @@ reach([Function | Rest], Seen, Calls) ->
 
 %% Every option of the type has a case in the suite of options that is named after it.
 every_option_is_tested(_) ->
-    {ok, {_, [{abstract_code, {_, Forms}}]}} = beam_lib:chunks(code:which(emmap), [abstract_code]),
-    [Alternatives] = [Types || {attribute, _, type, {open_option, {type, _, union, Types}, []}} <- Forms],
+    {ok, {_, [{abstract_code, {_, Forms}}]}} = beam_lib:chunks(code:which(emmap_options), [abstract_code]),
+    [Alternatives] = [Types || {attribute, _, type, {option, {type, _, union, Types}, []}} <- Forms],
     Options = [case Type of
                    {atom, _, Name} -> Name;
                    {type, _, tuple, [{atom, _, Name} | _]} -> Name

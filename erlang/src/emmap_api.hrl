@@ -7,7 +7,7 @@
 -define(handle(Resource), #file_descriptor{module = emmap, data = Resource}).
 
 %% What a NIF takes for a handle: it says itself that something else is none.
--define(resource(File), case File of ?handle(Resource) -> Resource; _ -> File end).
+-define(resource(File), case File of ?handle(Resource) -> Resource; _ -> none end).
 
 -define(MAX_INT64, 16#7fffffffffffffff).
 -define(is_natural(N), (is_integer(N) andalso N >= 0 andalso N =< ?MAX_INT64)).
@@ -53,6 +53,13 @@
 -define(counters(Resource, Count), {?handle(Resource), Count}).
 -define(is_counter(Number, Count),
         is_integer(Count) andalso is_integer(Number) andalso Number >= 0 andalso Number < Count).
+%% Does an atomic operation on one of the counters.
+-define(change_counter(Counters, Number, Operation, Value, Args),
+        case Counters of
+            ?counters(Resource, Count) when ?is_counter(Number, Count) ->
+                ?word(emmap_nif:patomic(Resource, ?COUNTER(Number), Operation, Value), Args);
+            _ -> ?badarg(Args, no_counter)
+        end).
 
 %% Passes on a file of counters that was opened, or raises why there is none.
 -define(opened(Result, Args),

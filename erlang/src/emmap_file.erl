@@ -5,7 +5,8 @@
 %% and `#file_info{}'.
 -module(emmap_file).
 
--export([open/4, describe/1, is_small/1, pread_list/2, pwrite_list/2, copy/3, send/5, ipread/3, read_info/2]).
+-export([open/4, describe/1, write/2, pwrite/3, pread_list/2, pwrite_list/2, copy/3, send/6, resource_to_send/1,
+         ipread/3, read_info/2]).
 
 -include("emmap_api.hrl").
 
@@ -34,14 +35,30 @@ describe({Path, Offset, Size, Position, Traits, Address, Faulted}) ->
 %% Up to how many bytes iodata is copied into one piece, instead of made a list of its parts.
 -define(ONE_PIECE, 1 bsl 20).
 
-%% @doc Tells whether data to write is copied into one piece.
--spec is_small(term()) -> boolean() | badarg.
-is_small(Data) ->
-    try iolist_size(Data) =< ?ONE_PIECE catch error:badarg -> badarg end.
+%% @doc Writes data that is no binary at the position.
+-spec write(emmap_nif:handle(), term()) -> ok | {error, emmap:reason()}.
+write(Resource, Data) ->
+    try iolist_size(Data) of
+        Size when Size =< ?ONE_PIECE -> emmap_nif:write(Resource, Data);
+        _ -> emmap_nif:writev(Resource, erlang:iolist_to_iovec(Data))
+    catch
+        error:badarg -> {error, badarg}
+    end.
+
+%% @doc Writes data that is no binary at the byte `Offset'.
+-spec pwrite(emmap_nif:handle(), term(), term()) -> ok | {error, emmap:reason()}.
+pwrite(Resource, Offset, Data) ->
+    try iolist_size(Data) of
+        Size when Size =< ?ONE_PIECE -> emmap_nif:pwrite(Resource, Offset, Data);
+        _ -> emmap_nif:pwritev(Resource, Offset, erlang:iolist_to_iovec(Data))
+    catch
+        error:badarg -> {error, badarg}
+    end.
 
 %% @doc Does a list of reads.
--spec pread_list(emmap_nif:handle(), term()) -> {ok, [binary() | eof]} | {error, emmap:reason()}.
-pread_list(Resource, List) -> pread_list(Resource, List, []).
+-spec pread_list(emmap:mmap_file(), term()) -> {ok, [binary() | eof]} | {error, emmap:reason()}.
+pread_list(?handle(Resource), List) -> pread_list(Resource, List, []);
+pread_list(_, _) -> {error, badarg}.
 
 pread_list(_, [], Done) -> {ok, lists:reverse(Done)};
 pread_list(Resource, [{Offset, Count} | Rest], Done) ->
@@ -57,7 +74,8 @@ pread_list(_, _, _) -> {error, badarg}.
 %% @doc Does a list of writes.
 -spec pwrite_list(emmap:mmap_file(), term()) ->
           ok | {error, {non_neg_integer(), emmap:reason()} | emmap:reason()}.
-pwrite_list(File, List) -> pwrite_list(File, List, 0).
+pwrite_list(?handle(_) = File, List) -> pwrite_list(File, List, 0);
+pwrite_list(_, _) -> {error, badarg}.
 
 pwrite_list(_, [], _) -> ok;
 pwrite_list(File, [{Offset, Data} | Rest], Done) ->
@@ -74,7 +92,9 @@ pwrite_list(_, _, _) -> {error, badarg}.
 %% @doc Copies from one handle to another. Any atom means infinity, as in `file', and is greater than any number.
 -spec copy(emmap:mmap_file(), emmap:mmap_file(), non_neg_integer() | atom()) ->
           {ok, non_neg_integer()} | {error, emmap:reason()}.
-copy(From, To, Count) -> copy(From, To, Count, 0).
+copy(?handle(_) = From, ?handle(_) = To, Count) when is_integer(Count), Count >= 0; is_atom(Count) ->
+    copy(From, To, Count, 0);
+copy(_, _, _) -> {error, badarg}.
 
 copy(From, To, Count, Done) ->
     case emmap:read(From, min(?COPY_CHUNK, Count)) of
@@ -89,16 +109,16 @@ copy(From, To, Count, Done) ->
         Error -> Error
     end.
 
-%% @doc Reads a header, and what it points to.
+%% @doc Reads a header, and what it points to. Copies, also of a `direct' handle: of bytes that are lost it is known.
 -spec ipread(emmap:mmap_file(), non_neg_integer(), non_neg_integer() | atom()) ->
           {ok, {non_neg_integer(), non_neg_integer(), binary() | eof}} | eof | {error, emmap:reason()}.
 ipread(File, Offset, Infinity) when is_atom(Infinity) -> ipread(File, Offset, (1 bsl 31) - 1);
 ipread(_, Offset, MaxSize) when is_integer(Offset), is_integer(MaxSize), MaxSize >= 1 bsl 31 -> {error, einval};
 ipread(File, Offset, MaxSize) when is_integer(Offset), is_integer(MaxSize) ->
-    case snapshot(File, Offset, 8) of
+    case emmap:snapshot(File, Offset, 8) of
         {ok, <<0:32, Pointer:32>>} when MaxSize >= 0 -> {ok, {0, Pointer, eof}};
         {ok, <<Size:32, Pointer:32>>} when Size =< MaxSize ->
-            case snapshot(File, Pointer, Size) of
+            case emmap:snapshot(File, Pointer, Size) of
                 {ok, Bytes} -> {ok, {Size, Pointer, Bytes}};
                 eof -> {ok, {Size, Pointer, eof}};
                 Error -> Error
@@ -108,33 +128,42 @@ ipread(File, Offset, MaxSize) when is_integer(Offset), is_integer(MaxSize) ->
     end;
 ipread(_, _, _) -> {error, badarg}.
 
-%% Copies of what is there, also of a `direct' handle: of bytes that are lost it is known.
-snapshot(?handle(Resource), Offset, Count) ->
-    case emmap_nif:snapshot(Resource, Offset, Count) of
-        Bytes when is_binary(Bytes) -> {ok, Bytes};
-        Other -> Other
-    end;
-snapshot(_, _, _) -> {error, badarg}.
+%% @doc Sends copies of a range, `Bytes' of them or, if that is 0, all that follow, so many at a time. Where `file'
+%% sends in another way, as it has to where something goes before or behind, it is `{error, enotsup}'.
+-spec send(emmap:mmap_file(), term(), term(), term(), term(), {term(), term()}) ->
+          {ok, non_neg_integer()} | {error, emmap:reason() | inet:posix() | enotsup}.
+send(?handle(_) = File, Socket, Offset, Bytes, ChunkSize, {[], []})
+  when is_port(Socket), ?is_natural(Offset), ?is_natural(Bytes), is_integer(ChunkSize) ->
+    send_chunks(File, Socket, Offset, case Bytes of 0 -> ?MAX_INT64 - Offset; _ -> Bytes end,
+                case ChunkSize of 0 -> 1 bsl 20; _ -> ChunkSize end, 0);
+send(File, _, _, _, _, _) ->
+    case emmap:position(File, cur) of
+        {ok, _} -> {error, enotsup};
+        Error -> Error
+    end.
 
-%% @doc Sends copies of a range, `Bytes' of them or, if that is 0, all that follow, so many at a time.
--spec send(emmap:mmap_file(), gen_tcp:socket(), non_neg_integer(), non_neg_integer(), non_neg_integer()) ->
-          {ok, non_neg_integer()} | {error, emmap:reason() | inet:posix()}.
-send(File, Socket, Offset, 0, ChunkSize) -> send(File, Socket, Offset, ?MAX_INT64 - Offset, ChunkSize);
-send(File, Socket, Offset, Bytes, ChunkSize) ->
-    send(File, Socket, Offset, Bytes, case ChunkSize of 0 -> 1 bsl 20; _ -> ChunkSize end, 0).
-
-send(_, _, _, 0, _, Sent) -> {ok, Sent};
-send(File, Socket, Offset, Rest, ChunkSize, Sent) ->
-    case snapshot(File, Offset, min(Rest, ChunkSize)) of
+send_chunks(_, _, _, 0, _, Sent) -> {ok, Sent};
+send_chunks(File, Socket, Offset, Rest, ChunkSize, Sent) ->
+    case emmap:snapshot(File, Offset, min(Rest, ChunkSize)) of
         {ok, Bytes} ->
             Count = byte_size(Bytes),
             case gen_tcp:send(Socket, Bytes) of
-                ok -> send(File, Socket, Offset + Count, Rest - Count, ChunkSize, Sent + Count);
+                ok -> send_chunks(File, Socket, Offset + Count, Rest - Count, ChunkSize, Sent + Count);
                 Error -> Error
             end;
         eof -> {ok, Sent};
         Error -> Error
     end.
+
+%% @doc What `file:sendfile' asks for, and does not get, before it reads and sends.
+-spec resource_to_send(emmap:mmap_file()) -> reference().
+resource_to_send(?handle(_) = File) ->
+    case emmap:position(File, cur) of
+        {ok, _} -> erlang:error(notsup);
+        %% No file of the VM's own, which is an error as a closed one is.
+        {error, _} -> make_ref()
+    end;
+resource_to_send(_) -> erlang:error(badarg).
 
 %% @doc The status of the file behind a handle.
 -spec read_info(emmap_nif:handle(), list()) -> {ok, file:file_info()} | {error, emmap:reason()}.

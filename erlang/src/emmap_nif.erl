@@ -25,8 +25,8 @@
 -on_load(init/0).
 -nifs(?NIFS).
 
--type handle() :: reference().
-%% What is in an `emmap:mmap_file()'.
+-type handle() :: reference() | none.
+%% What is in an `emmap:mmap_file()', and `none' for something else, which is a wrong argument.
 
 -type word_reason() :: emmap:reason() | misaligned | out_of_range | read_only.
 
