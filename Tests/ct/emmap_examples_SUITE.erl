@@ -8,6 +8,8 @@
          empty_files_get_a_clear_message/1, sequences_go_on_after_their_server_was_killed/1,
          sequences_go_on_after_their_vm_was_killed/1, erlang_and_elixir_talk_through_memory/1,
          head_comment_of_ask_does_as_printed/1, answerer_may_come_second/1,
+         programs_take_turns_at_a_journal/1, nobody_takes_what_is_not_there/1,
+         head_comment_of_deposit_does_as_printed/1,
          search_counts_as_binary_matches_does/1, search_finds_words_at_every_place/1,
          search_needs_less_memory_than_the_text/1, search_keeps_its_heap_small_whatever_it_finds/1,
          follow_prints_lines_as_they_are_written/1, search_survives_that_its_text_is_rewritten/1,
@@ -25,6 +27,7 @@ all() ->
      empty_files_get_a_clear_message,
      sequences_go_on_after_their_server_was_killed, sequences_go_on_after_their_vm_was_killed,
      erlang_and_elixir_talk_through_memory, head_comment_of_ask_does_as_printed, answerer_may_come_second,
+     programs_take_turns_at_a_journal, nobody_takes_what_is_not_there, head_comment_of_deposit_does_as_printed,
      search_counts_as_binary_matches_does, search_finds_words_at_every_place,
      search_needs_less_memory_than_the_text, search_keeps_its_heap_small_whatever_it_finds,
      follow_prints_lines_as_they_are_written, search_survives_that_its_text_is_rewritten,
@@ -44,15 +47,16 @@ end_per_testcase(_, Config) -> file:del_dir_r(?config(directory, Config)).
 
 every_example_has_a_case(_) ->
     %% What `make demo' runs is no example.
-    ?assertEqual(["accounts.erl", "answer.exs", "ask.erl", "follow.erl", "jobs.erl", "measurements.c",
-                  "measurements.erl", "search.erl", "send.erl", "sequences.erl"],
+    ?assertEqual(["accounts.erl", "answer.exs", "ask.erl", "deposit.erl", "follow.erl", "jobs.erl", "measurements.c",
+                  "measurements.erl", "search.erl", "send.erl", "sequences.erl", "withdraw.exs"],
                  filelib:wildcard("*.{erl,exs,c}", examples()) -- ["demo.erl"]).
 
 %%% All of them
 
 %% The commands in the comment that an example begins with, as they are printed, in a directory that looks like a
 %% checkout after `make'. Files in /tmp and /dev/shm are put elsewhere, so that nobody's are touched; `forever' ends
-%% when nobody reads any more. The case below runs the two of ask.erl, which belong together; answer.exs has none.
+%% when nobody reads any more. Cases below run those of ask.erl and of deposit.erl, each of which belong to two programs;
+%% answer.exs and withdraw.exs have none.
 head_comments_do_as_printed(Config) ->
     Checkout = checkout(Config),
     Text = path(Config, "TEXT"),
@@ -104,8 +108,8 @@ in_shell(Directory, Commands) ->
     run("/bin/sh", ["-e", "-c", ["cd \"$0\"\n", Commands], Directory]).
 
 wrong_arguments_get_a_usage_line(_) ->
-    Wrong = [{"accounts.erl", ["file", "withdraw"]}, {"ask.erl", ["file"]}, {"follow.erl", []},
-             {"follow.erl", ["file", "0"]}, {"jobs.erl", ["file", "push"]}, {"measurements.erl", []},
+    Wrong = [{"accounts.erl", ["file", "withdraw"]}, {"ask.erl", ["file"]}, {"deposit.erl", ["file"]},
+             {"follow.erl", []}, {"follow.erl", ["file", "0"]}, {"jobs.erl", ["file", "push"]}, {"measurements.erl", []},
              {"search.erl", ["file"]}, {"search.erl", ["file", ""]}, {"send.erl", ["one", "two"]},
              {"sequences.erl", ["file"]}],
     [begin
@@ -115,7 +119,10 @@ wrong_arguments_get_a_usage_line(_) ->
      end || {Name, Args} <- Wrong],
     case os:find_executable("elixir") of
         false -> ok;
-        Elixir -> ?assertEqual({2, <<"usage: elixir answer.exs FILE\n">>}, run(Elixir, [example("answer.exs")]))
+        Elixir ->
+            ?assertEqual({2, <<"usage: elixir answer.exs FILE\n">>}, run(Elixir, [example("answer.exs")])),
+            ?assertEqual({2, <<"usage: elixir withdraw.exs JOURNAL AMOUNT...\n">>},
+                         run(Elixir, [example("withdraw.exs"), "file"]))
     end.
 
 empty_files_get_a_clear_message(Config) ->
@@ -187,6 +194,59 @@ answerer_may_come_second(Config) ->
     Answerer = start(elixir(), [example("answer.exs"), File]),
     ?assertEqual({0, <<"one -> ONE\n2 messages\n">>}, finish(Asker, <<>>)),
     ?assertEqual({0, <<"answered\n">>}, finish(Answerer, <<>>)).
+
+%%% deposit.erl and withdraw.exs
+
+%% All of them wait for their first turn until the last of them does.
+programs_take_turns_at_a_journal(Config) ->
+    File = path(Config, "journal"),
+    {ok, Journal} = emmap:open(File, [create, write, shared]),
+    ok = emmap:lock_file(Journal, exclusive),
+    Elixir = elixir(),
+    Ports = [start(Program, [Example, File | lists:duplicate(100, "7")])
+             || {Program, Example} <- [{Elixir, example("withdraw.exs")}, {Elixir, example("withdraw.exs")},
+                                       {os:find_executable("escript"), example("deposit.erl")},
+                                       {os:find_executable("escript"), example("deposit.erl")}]],
+    [ok = until(fun() -> has_open(Port, File) end) || Port <- Ports],
+    ?assertEqual(0, filelib:file_size(File)),
+    ok = emmap:unlock_file(Journal),
+    [{0, _} = finish(Port, <<>>) || Port <- Ports],
+    Lines = turns(File),
+    ?assertEqual(lists:duplicate(200, -7) ++ lists:duplicate(200, 7), lists:sort([Amount || {Amount, _} <- Lines])),
+    %% Each goes on from the one before, and none goes below nothing.
+    0 = lists:foldl(fun({Amount, Balance}, Before) ->
+                            ?assertEqual(Before + Amount, Balance),
+                            ?assert(Balance >= 0),
+                            Balance
+                    end, 0, Lines),
+    ok = emmap:close(Journal).
+
+nobody_takes_what_is_not_there(Config) ->
+    File = path(Config, "journal"),
+    Port = start(elixir(), [example("withdraw.exs"), File, "25"]),
+    ok = until(fun() -> has_open(Port, File) end),
+    ?assertEqual({0, <<"24 -> 24\n1 -> 25\n">>}, escript("deposit.erl", [File, "24", "1"])),
+    ?assertEqual({0, <<"25 <- 0\n">>}, finish(Port, <<>>)),
+    ?assertEqual([{24, 24}, {1, 25}, {-25, 0}], turns(File)).
+
+head_comment_of_deposit_does_as_printed(Config) ->
+    _ = elixir(),
+    [Withdraw, Deposit] = [command(Line, Config) || Line <- head_commands("deposit.erl")],
+    {0, Output} = in_shell(checkout(Config), [Withdraw, " &\n", Deposit, "\nwait\n"]),
+    [?assertMatch({_, _}, binary:match(Output, Line)) || Line <- [<<"10 -> 10\n">>, <<"30 <- 5\n">>]].
+
+%% {Amount, Balance} of each line.
+turns(File) ->
+    {ok, Bytes} = file:read_file(File),
+    [{number(Amount), number(Balance)} || <<Amount:11/binary, Balance:20/binary, "\n">> <= Bytes].
+
+number(Text) -> binary_to_integer(string:trim(Text)).
+
+has_open(Port, File) ->
+    {os_pid, Pid} = erlang:port_info(Port, os_pid),
+    Directory = filename:join(["/proc", integer_to_list(Pid), "fd"]),
+    {ok, Names} = file:list_dir(Directory),
+    lists:any(fun(Name) -> file:read_link(filename:join(Directory, Name)) =:= {ok, File} end, Names).
 
 elixir() ->
     case os:find_executable("elixir") of
