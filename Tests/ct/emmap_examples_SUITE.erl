@@ -55,7 +55,7 @@ every_example_has_a_case(_) ->
 
 %% The commands in the comment that an example begins with, as they are printed, in a directory that looks like a
 %% checkout after `make'. Files in /tmp and /dev/shm are put elsewhere, so that nobody's are touched; `forever' ends
-%% when nobody reads any more. Cases below run those of ask.erl and of deposit.erl, each of which belong to two programs;
+%% when nobody reads any more. Cases below run those of ask.erl and of deposit.erl, which belong to two programs each;
 %% answer.exs and withdraw.exs have none.
 head_comments_do_as_printed(Config) ->
     Checkout = checkout(Config),
@@ -109,9 +109,9 @@ in_shell(Directory, Commands) ->
 
 wrong_arguments_get_a_usage_line(_) ->
     Wrong = [{"accounts.erl", ["file", "withdraw"]}, {"ask.erl", ["file"]}, {"deposit.erl", ["file"]},
-             {"follow.erl", []}, {"follow.erl", ["file", "0"]}, {"jobs.erl", ["file", "push"]}, {"measurements.erl", []},
-             {"search.erl", ["file"]}, {"search.erl", ["file", ""]}, {"send.erl", ["one", "two"]},
-             {"sequences.erl", ["file"]}],
+             {"follow.erl", []}, {"follow.erl", ["file", "0"]}, {"jobs.erl", ["file", "push"]},
+             {"measurements.erl", []}, {"search.erl", ["file"]}, {"search.erl", ["file", ""]},
+             {"send.erl", ["one", "two"]}, {"sequences.erl", ["file"]}],
     [begin
          {Status, Output} = escript(Name, Args),
          ?assertEqual({Name, 2}, {Name, Status}),

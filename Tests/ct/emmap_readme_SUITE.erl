@@ -1,7 +1,8 @@
 %% Copyright 2026 the emmap authors. Licensed under the Apache License, Version 2.0.
 
 %% Runs what README.md shows, as it is printed there: the Erlang and Elixir blocks in fresh VMs, the installations in
-%% fresh projects. What stands behind `% =>' or `# =>' must be the value of that line.
+%% fresh projects. What stands behind `% =>' or `# =>' must be the value of that line. So are the blocks of
+%% docs/elixir.md, which are one program; Tests/packages/mix_project makes the release of it.
 %%
 %% Of the commands, `make', `make package', the shells and what is to be typed on a machine without Swift are run by
 %% Tests/packages, and `make demo' by scripts/run-tests. `make test' is what runs all of these, so that no test can run
@@ -13,7 +14,7 @@
 -export([all/0, suite/0, init_per_suite/1, end_per_suite/1, init_per_testcase/2, end_per_testcase/2]).
 -export([every_block_is_of_a_known_kind/1, first_screen_has_commands_and_examples/1, make_targets_exist/1,
          links_lead_to_files/1, erlang_blocks_do_as_printed/1, example_of_the_module_does_as_printed/1,
-         elixir_blocks_do_as_printed/1,
+         elixir_blocks_do_as_printed/1, elixir_page_does_as_printed/1,
          wrong_value_in_a_block_is_found/1, rebar3_project_takes_a_git_dependency/1,
          rebar3_project_takes_a_checkout/1, mix_project_takes_a_git_dependency/1,
          mix_project_takes_a_directory/1]).
@@ -28,7 +29,7 @@
 all() ->
     [every_block_is_of_a_known_kind, first_screen_has_commands_and_examples, make_targets_exist, links_lead_to_files,
      erlang_blocks_do_as_printed, example_of_the_module_does_as_printed, elixir_blocks_do_as_printed,
-     wrong_value_in_a_block_is_found,
+     elixir_page_does_as_printed, wrong_value_in_a_block_is_found,
      rebar3_project_takes_a_git_dependency, rebar3_project_takes_a_checkout, mix_project_takes_a_git_dependency,
      mix_project_takes_a_directory].
 
@@ -82,11 +83,16 @@ make_targets_exist(Config) ->
     [?assertMatch({match, _}, re:run(Makefile, ["^", Target, ":"], [multiline]), Target)
      || Target <- Shown ++ lists:append(Mentioned)].
 
-links_lead_to_files(Config) ->
-    {match, Links} = re:run(?config(readme, Config), "\\]\\(([^)#]+)\\)", [global, {capture, all_but_first, binary}]),
-    Files = [Link || [Link] <- Links, binary:match(Link, <<"://">>) =:= nomatch],
+links_lead_to_files(_) ->
+    Files = [File || Page <- ["README.md", "docs/elixir.md"], File <- linked(Page)],
     ?assert(length(Files) >= 10),
-    ?assertEqual([], [File || File <- Files, not filelib:is_file(filename:join(emmap_test:root(), File))]).
+    ?assertEqual([], [File || File <- Files, not filelib:is_file(File)]).
+
+linked(Page) ->
+    {ok, Text} = file:read_file(filename:join(emmap_test:root(), Page)),
+    {match, Links} = re:run(Text, "\\]\\(([^)#]+)[^)]*\\)", [global, {capture, all_but_first, binary}]),
+    [filename:join([emmap_test:root(), filename:dirname(Page), Link])
+     || [Link] <- Links, binary:match(Link, <<"://">>) =:= nomatch].
 
 %%% The examples
 
@@ -149,6 +155,21 @@ elixir_blocks_do_as_printed(Config) ->
         ok = empty(?config(directory, Config)),
         ?assertEqual({0, <<>>}, elixir_values(Block, Config))
     end, Blocks).
+
+elixir_page_does_as_printed(Config) ->
+    {ok, Page} = file:read_file(filename:join([emmap_test:root(), "docs", "elixir.md"])),
+    Blocks = blocks(Page),
+    Owner = {<<"elixir">>, <<"lib/shop/visits.ex">>},
+    Released = [{<<"elixir">>, <<"config/runtime.exs">>}, {<<"elixir">>, <<"lib/shop/application.ex">>},
+                {<<"sh">>, <<"in shop">>}, {<<"sh">>, <<"in shop, released">>}],
+    ?assertEqual(lists:sort([{<<"elixir">>, run}, Owner | Released]),
+                 lists:usort([{Language, Kind} || {Language, Kind, _} <- Blocks])),
+    ?assertEqual(2 * length(Blocks), length(binary:matches(Page, <<"```">>))),
+    Program = iolist_to_binary([Text || {Language, Kind, Text} <- Blocks,
+                                        not lists:member({Language, Kind}, Released)]),
+    %% The supervisor reports that the owner was killed; the compiler has nothing to say.
+    {Status, Output} = elixir_values(Program, Config),
+    ?assertEqual({0, nomatch}, {Status, binary:match(Output, <<"warning:">>)}).
 
 %% Runs the block with each printed value turned into a match.
 elixir_values(Block, Config) ->
