@@ -45,7 +45,7 @@ import Testing
   }
 
   @Test func a_cut_within_a_page_is_not_seen_by_the_rest_of_the_page() throws {
-    // The system raises no signal there: README says so.
+    // The system raises no signal there: docs/limits.md says so.
     let handle = try Handle(path, [.shared])
     cut(path, to: pageBytes + 10)
     #expect(

@@ -1,8 +1,8 @@
 %% Copyright 2026 the emmap authors. Licensed under the Apache License, Version 2.0.
 
-%% Runs what README.md shows, as it is printed there: the Erlang and Elixir blocks in fresh VMs, the installations in
-%% fresh projects. What stands behind `% =>' or `# =>' must be the value of that line. So are the blocks of
-%% docs/elixir.md, which are one program; Tests/packages/mix_project makes the release of it.
+%% Runs what README.md and the pages of docs show, as it is printed there: the Erlang and Elixir blocks in fresh VMs, the
+%% installations in fresh projects. What stands behind `% =>' or `# =>' must be the value of that line. The blocks of
+%% docs/elixir.md are one program; Tests/packages/mix_project makes the release of it.
 %%
 %% Of the commands, `make', `make package', the shells and what is to be typed on a machine without Swift are run by
 %% Tests/packages, and `make demo' by scripts/run-tests. `make test' is what runs all of these, so that no test can run
@@ -13,8 +13,8 @@
 
 -export([all/0, suite/0, init_per_suite/1, end_per_suite/1, init_per_testcase/2, end_per_testcase/2]).
 -export([every_block_is_of_a_known_kind/1, first_screen_has_commands_and_examples/1, make_targets_exist/1,
-         links_lead_to_files/1, erlang_blocks_do_as_printed/1, example_of_the_module_does_as_printed/1,
-         elixir_blocks_do_as_printed/1, elixir_page_does_as_printed/1,
+         links_lead_to_files/1, every_page_is_linked_from_the_readme/1, erlang_blocks_do_as_printed/1,
+         example_of_the_module_does_as_printed/1, elixir_blocks_do_as_printed/1, elixir_page_does_as_printed/1,
          wrong_value_in_a_block_is_found/1, rebar3_project_takes_a_git_dependency/1,
          rebar3_project_takes_a_checkout/1, mix_project_takes_a_git_dependency/1,
          mix_project_takes_a_directory/1]).
@@ -24,12 +24,14 @@
 -include_lib("common_test/include/ct.hrl").
 -include_lib("stdlib/include/assert.hrl").
 
+%% Its blocks stand on each other.
+-define(ELIXIR_PAGE, "docs/elixir.md").
 -define(PLACEHOLDER, "https://github.com/emmap/emmap.git").
 
 all() ->
     [every_block_is_of_a_known_kind, first_screen_has_commands_and_examples, make_targets_exist, links_lead_to_files,
-     erlang_blocks_do_as_printed, example_of_the_module_does_as_printed, elixir_blocks_do_as_printed,
-     elixir_page_does_as_printed, wrong_value_in_a_block_is_found,
+     every_page_is_linked_from_the_readme, erlang_blocks_do_as_printed, example_of_the_module_does_as_printed,
+     elixir_blocks_do_as_printed, elixir_page_does_as_printed, wrong_value_in_a_block_is_found,
      rebar3_project_takes_a_git_dependency, rebar3_project_takes_a_checkout, mix_project_takes_a_git_dependency,
      mix_project_takes_a_directory].
 
@@ -37,8 +39,10 @@ all() ->
 suite() -> [{timetrap, {minutes, 5}}].
 
 init_per_suite(Config) ->
-    {ok, Text} = file:read_file(filename:join(emmap_test:root(), "README.md")),
-    [{readme, Text}, {blocks, blocks(Text)} | Config].
+    Pages = [{Page, read(Page)} || Page <- ["README.md" | filelib:wildcard("docs/*.md", emmap_test:root())]],
+    {_, Readme} = hd(Pages),
+    Blocks = lists:append([blocks(Text) || {Page, Text} <- Pages, Page =/= ?ELIXIR_PAGE]),
+    [{readme, Readme}, {pages, Pages}, {blocks, Blocks} | Config].
 
 end_per_suite(Config) -> Config.
 
@@ -52,7 +56,7 @@ end_per_testcase(_, Config) -> file:del_dir_r(?config(directory, Config)).
 %%% The text
 
 every_block_is_of_a_known_kind(Config) ->
-    Known = [{<<"erlang">>, run}, {<<"elixir">>, run}, {<<"sh">>, run}, {<<"text">>, run},
+    Known = [{<<"erlang">>, run}, {<<"elixir">>, run}, {<<"sh">>, run},
              {<<"erlang">>, <<"rebar.config">>}, {<<"elixir">>, <<"mix.exs">>},
              {<<"sh">>, <<"in a rebar3 project">>}, {<<"sh">>, <<"in a Mix project">>},
              %% Tests/packages/no_swift
@@ -61,7 +65,8 @@ every_block_is_of_a_known_kind(Config) ->
     ?assertEqual([], lists:usort(Kinds) -- Known),
     ?assertEqual([], Known -- Kinds),
     %% No fence was missed.
-    Fences = length(binary:matches(?config(readme, Config), <<"```">>)),
+    Fences = lists:sum([length(binary:matches(Text, <<"```">>))
+                        || {Page, Text} <- ?config(pages, Config), Page =/= ?ELIXIR_PAGE]),
     ?assertEqual(2 * length(Kinds), Fences).
 
 first_screen_has_commands_and_examples(Config) ->
@@ -79,20 +84,23 @@ make_targets_exist(Config) ->
     Commands = lists:append([lines(Text) || {<<"sh">>, run, Text} <- ?config(blocks, Config)]),
     Shown = [Target || <<"make ", Line/binary>> <- Commands, Target <- [hd(binary:split(Line, <<" ">>))]],
     ?assertEqual(length(Commands), length(Shown)),
-    {match, Mentioned} = re:run(?config(readme, Config), "`make ([a-z]+)`", [global, {capture, all_but_first, binary}]),
+    Mentioned = [Target || {_, Text} <- ?config(pages, Config), [Target] <- found(Text, "`make ([a-z]+)`")],
+    ?assert(length(Mentioned) >= 5),
     [?assertMatch({match, _}, re:run(Makefile, ["^", Target, ":"], [multiline]), Target)
-     || Target <- Shown ++ lists:append(Mentioned)].
+     || Target <- Shown ++ Mentioned].
 
-links_lead_to_files(_) ->
-    Files = [File || Page <- ["README.md", "docs/elixir.md"], File <- linked(Page)],
-    ?assert(length(Files) >= 10),
-    ?assertEqual([], [File || File <- Files, not filelib:is_file(File)]).
+links_lead_to_files(Config) ->
+    Files = [{Page, Link}
+             || {Page, Text} <- ?config(pages, Config), [Link] <- found(Text, "\\]\\(([^)#]+)(?:#[^)]*)?\\)"),
+                binary:match(Link, <<"://">>) =:= nomatch],
+    ?assert(length(Files) >= 20),
+    ?assertEqual([], [Link || {Page, File} = Link <- Files,
+                              not filelib:is_file(filename:join([emmap_test:root(), filename:dirname(Page), File]))]).
 
-linked(Page) ->
-    {ok, Text} = file:read_file(filename:join(emmap_test:root(), Page)),
-    {match, Links} = re:run(Text, "\\]\\(([^)#]+)[^)]*\\)", [global, {capture, all_but_first, binary}]),
-    [filename:join([emmap_test:root(), filename:dirname(Page), Link])
-     || [Link] <- Links, binary:match(Link, <<"://">>) =:= nomatch].
+%% A page that nobody is told of might as well not be there.
+every_page_is_linked_from_the_readme(Config) ->
+    ?assertEqual([], [Page || {Page, _} <- tl(?config(pages, Config)),
+                              binary:match(?config(readme, Config), iolist_to_binary(["](", Page, ")"])) =:= nomatch]).
 
 %%% The examples
 
@@ -157,7 +165,7 @@ elixir_blocks_do_as_printed(Config) ->
     end, Blocks).
 
 elixir_page_does_as_printed(Config) ->
-    {ok, Page} = file:read_file(filename:join([emmap_test:root(), "docs", "elixir.md"])),
+    {_, Page} = lists:keyfind(?ELIXIR_PAGE, 1, ?config(pages, Config)),
     Blocks = blocks(Page),
     Owner = {<<"elixir">>, <<"lib/shop/visits.ex">>},
     Released = [{<<"elixir">>, <<"config/runtime.exs">>}, {<<"elixir">>, <<"lib/shop/application.ex">>},
@@ -286,6 +294,17 @@ blocks([<<"```", Language/binary>> | Lines], Kind) ->
 blocks([<<"<!-- ", Comment/binary>> | Lines], _) -> blocks(Lines, hd(binary:split(Comment, <<" -->">>)));
 blocks([_ | Lines], _) -> blocks(Lines, run);
 blocks([], _) -> [].
+
+read(Path) ->
+    {ok, Text} = file:read_file(filename:join(emmap_test:root(), Path)),
+    Text.
+
+%% The groups of each place where the pattern matches.
+found(Text, Pattern) ->
+    case re:run(Text, Pattern, [global, {capture, all_but_first, binary}]) of
+        {match, Groups} -> Groups;
+        nomatch -> []
+    end.
 
 lines(Text) -> [Line || Line <- binary:split(Text, <<"\n">>, [global]), Line =/= <<>>].
 
