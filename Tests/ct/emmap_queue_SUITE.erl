@@ -16,7 +16,8 @@ all() ->
      what_is_taken_comes_back_from_a_dead_process, a_receipt_is_good_once, acknowledged_is_gone_after_reopening,
      a_waiting_pop_gets_what_is_pushed, a_waiting_take_gets_what_comes_back, waiting_ends_in_time,
      who_waits_is_told_of_close, a_message_for_a_dead_waiter_goes_to_another, every_waiter_gets_one,
-     consumers_see_every_message, purge_is_for_one_consumer, a_queue_has_one_owner, another_vm_takes_the_lock_over,
+     consumers_see_every_message, an_atom_and_a_binary_are_one_name, names_in_a_file_make_no_atoms,
+     purge_is_for_one_consumer, a_queue_has_one_owner, another_vm_takes_the_lock_over,
      closed_is_an_error, a_full_queue_says_so, options_are_kept_in_the_file, sync_every_shares_syncs,
      a_named_owner_is_restarted_without_loss, an_owner_without_a_queue_does_not_start,
      wrong_arguments_are_explained, errors_have_texts,
@@ -253,6 +254,57 @@ consumers_see_every_message(Config) ->
     ?assertEqual([d], drain(TwoAgain)),
     {ok, _} = emmap_queue:consumer(Again, binary:copy(<<"x">>, 110)),
     ?assertError(badarg, emmap_queue:consumer(Again, binary:copy(<<"x">>, 111))).
+
+an_atom_and_a_binary_are_one_name(Config) ->
+    Queue = open(Config),
+    {ok, One} = emmap_queue:consumer(Queue, one),
+    ?assertEqual({ok, One}, emmap_queue:consumer(Queue, <<"one">>)),
+    {ok, Two} = emmap_queue:consumer(Queue, <<"two">>),
+    ?assertEqual({ok, Two}, emmap_queue:consumer(Queue, two)),
+    ?assertEqual({ok, Queue}, emmap_queue:consumer(Queue, <<"default">>)),
+    %% As they were given first.
+    ?assertMatch(#{consumers := [default, one, <<"two">>]}, emmap_queue:info(Queue)),
+    ok = emmap_queue:remove_consumer(Queue, <<"one">>),
+    ok = emmap_queue:remove_consumer(Queue, two),
+    ?assertMatch(#{consumers := [default]}, emmap_queue:info(Queue)).
+
+%% What a file says, with checksums that are right, that nobody has written with this library.
+names_in_a_file_make_no_atoms(Config) ->
+    Unknown = "an atom that this VM has not " ++ integer_to_list(erlang:unique_integer()),
+    [begin
+         Queue = open(Config),
+         {ok, _} = emmap_queue:consumer(Queue, victim),
+         Path = emmap_test:path(Config, "copy"),
+         %% What a killed VM leaves: at a clean close the superblock has a checksum of all names.
+         {ok, _} = file:copy(emmap_test:path(Config, "queue"), Path),
+         ok = emmap_queue:close(Queue),
+         Name = iolist_to_binary(Text),
+         ok = write_name(Path, victim, Name),
+         {ok, Again} = emmap_queue:open(Path),
+         Atoms = erlang:system_info(atom_count),
+         ?assertMatch(#{consumers := [default, Name]}, emmap_queue:info(Again)),
+         ?assertEqual(Atoms, erlang:system_info(atom_count)),
+         ok = emmap_queue:remove_consumer(Again, Name),
+         ok = emmap_queue:close(Again)
+     end || Text <- [Unknown, <<255, 254, 0>>]].
+
+%% Writes a name over that of an atom, as one of an atom.
+write_name(Path, Old, New) ->
+    OldName = <<$a, (atom_to_binary(Old))/binary>>,
+    {ok, Bytes} = file:read_file(Path),
+    {Place, _} = binary:match(Bytes, OldName),
+    Length = <<(byte_size(New) + 1):32/little>>,
+    Name = <<$a, New/binary, 0:(111 - byte_size(New))/unit:8>>,
+    {ok, File} = file:open(Path, [raw, read, write, binary]),
+    ok = file:pwrite(File, Place - 8, [Length, <<(crc32c(<<Length/binary, Name/binary>>)):32/little>>, Name]),
+    ok = file:close(File).
+
+crc32c(Bytes) -> crc32c(Bytes, 16#ffffffff) bxor 16#ffffffff.
+
+crc32c(<<Byte, Rest/binary>>, Crc) ->
+    crc32c(Rest, lists:foldl(fun(_, C) -> (C bsr 1) bxor (16#82f63b78 * (C band 1)) end, Crc bxor Byte,
+                             lists:seq(1, 8)));
+crc32c(<<>>, Crc) -> Crc.
 
 purge_is_for_one_consumer(Config) ->
     Queue = open(Config),

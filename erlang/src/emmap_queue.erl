@@ -64,7 +64,9 @@
 %% What {@link ack/2} and {@link nack/2} want to know of a message that was taken.
 
 -type consumer_name() :: atom() | binary().
-%% The name of a consumer: at most 110 bytes. The one that `open' gives is called `default'.
+%% The name of a consumer: at most 110 bytes. The one that `open' gives is called `default'. An atom and a binary of the
+%% same text are the same name. {@link info/1} tells it as it was given first; an atom that this VM has not is a binary
+%% there, so that no file can fill the table of atoms.
 
 -type reason() ::
         file:posix() | badarg | closed | truncated | full | locked | bad_magic | not_found | last_consumer
@@ -81,6 +83,13 @@
 
 -define(badarg(Args, Cause), erlang:error(badarg, Args, [{error_info, #{module => emmap_error, cause => Cause}}])).
 -define(not_a_queue(Args), ?badarg(Args, {1, not_a_queue})).
+%% Answers for a queue that is given by its handle or its name; raises what is wrong with Args where it is neither.
+-define(on(Queue, Handle, Consumer, Args, Answer),
+        case find(Queue) of
+            #emmap_queue{handle = Handle, consumer = Consumer} -> Answer;
+            {error, _} = Error -> Error;
+            false -> ?not_a_queue(Args)
+        end).
 -define(is_natural(N), (is_integer(N) andalso N >= 0 andalso N =< 16#7fffffffffffffff)).
 -define(is_timeout(T), (T =:= infinity orelse is_integer(T) andalso T >= 0 andalso T =< 16#ffffffff)).
 
@@ -158,12 +167,7 @@ start_link(Name, File, Options) -> ?badarg([Name, File, Options], {1, not_a_loca
 
 %% @doc Closes a queue; all that is in it is on disk then. Whoever waits for a message gets `{error, closed}'.
 -spec close(Queue :: name()) -> ok | {error, reason()}.
-close(Queue) ->
-    case find(Queue) of
-        #emmap_queue{handle = Handle} -> emmap_nif:queue_close(Handle);
-        {error, _} = Error -> Error;
-        false -> ?not_a_queue([Queue])
-    end.
+close(Queue) -> ?on(Queue, Handle, _, [Queue], emmap_nif:queue_close(Handle)).
 
 %% A queue by its name; an owner that is being started again has none for a moment.
 find(#emmap_queue{handle = Handle} = Queue) when is_reference(Handle) -> Queue;
@@ -219,45 +223,23 @@ synced(_, Result) -> Result.
 -spec pop(Queue :: name()) -> {ok, term()} | empty | {error, reason()}.
 pop(#emmap_queue{handle = Handle, consumer = Consumer}) when is_reference(Handle) ->
     emmap_nif:queue_pop(Handle, Consumer);
-pop(Queue) ->
-    case find(Queue) of
-        #emmap_queue{handle = Handle, consumer = Consumer} ->
-            emmap_nif:queue_pop(Handle, Consumer);
-        {error, _} = Error -> Error;
-        false -> ?not_a_queue([Queue])
-    end.
+pop(Queue) -> ?on(Queue, Handle, Consumer, [Queue], emmap_nif:queue_pop(Handle, Consumer)).
 
 %% @doc The same; waits for a term for so many milliseconds.
 -spec pop(Queue :: name(), Timeout :: timeout()) -> {ok, term()} | empty | {error, reason()}.
 pop(Queue, Timeout) when ?is_timeout(Timeout) ->
-    case find(Queue) of
-        #emmap_queue{handle = Handle, consumer = Consumer} ->
-            wait(fun emmap_nif:queue_pop/2, Handle, Consumer, Timeout);
-        {error, _} = Error -> Error;
-        false -> ?not_a_queue([Queue, Timeout])
-    end;
+    ?on(Queue, Handle, Consumer, [Queue, Timeout], wait(fun emmap_nif:queue_pop/2, Handle, Consumer, Timeout));
 pop(Queue, Timeout) -> ?badarg([Queue, Timeout], {2, not_a_timeout}).
 
 %% @doc Takes up to `Max' terms away at once.
 -spec pop_list(Queue :: name(), Max :: non_neg_integer()) -> {ok, [term()]} | empty | {error, reason()}.
 pop_list(Queue, Max) when is_integer(Max), Max >= 0, Max =< 16#7fffffff ->
-    case find(Queue) of
-        #emmap_queue{handle = Handle, consumer = Consumer} ->
-            emmap_nif:queue_pop_list(Handle, Consumer, Max);
-        {error, _} = Error -> Error;
-        false -> ?not_a_queue([Queue, Max])
-    end;
+    ?on(Queue, Handle, Consumer, [Queue, Max], emmap_nif:queue_pop_list(Handle, Consumer, Max));
 pop_list(Queue, Max) -> ?badarg([Queue, Max], {2, not_a_number_of_messages}).
 
 %% @doc Returns the first term and leaves it there.
 -spec peek(Queue :: name()) -> {ok, term()} | empty | {error, reason()}.
-peek(Queue) ->
-    case find(Queue) of
-        #emmap_queue{handle = Handle, consumer = Consumer} ->
-            emmap_nif:queue_peek(Handle, Consumer);
-        {error, _} = Error -> Error;
-        false -> ?not_a_queue([Queue])
-    end.
+peek(Queue) -> ?on(Queue, Handle, Consumer, [Queue], emmap_nif:queue_peek(Handle, Consumer)).
 
 %% @doc Calls `Fun(Term, Acc)' for each term in order, and leaves them there. Those that are taken, or came back, are not
 %% seen, and those that are taken away meanwhile need not be.
@@ -280,12 +262,7 @@ fold(Fun, Acc, #emmap_queue{handle = Handle, consumer = Consumer} = Queue, {Posi
 
 %% @doc Counts the terms, those that are taken not among them. In constant time.
 -spec length(Queue :: name()) -> non_neg_integer() | {error, reason()}.
-length(Queue) ->
-    case find(Queue) of
-        #emmap_queue{handle = Handle, consumer = Consumer} -> emmap_nif:queue_length(Handle, Consumer);
-        {error, _} = Error -> Error;
-        false -> ?not_a_queue([Queue])
-    end.
+length(Queue) -> ?on(Queue, Handle, Consumer, [Queue], emmap_nif:queue_length(Handle, Consumer)).
 
 %% @doc Tells whether {@link length/1} is 0.
 -spec is_empty(Queue :: name()) -> boolean() | {error, reason()}.
@@ -306,23 +283,12 @@ is_empty(Queue) ->
 %% it is given back ({@link nack/2}), when the caller dies, and when the queue is opened again: so each term is handed out
 %% at least once. After a crash those that were acknowledged behind one that was not come again, too.
 -spec take(Queue :: name()) -> {ok, term(), receipt()} | empty | {error, reason()}.
-take(Queue) ->
-    case find(Queue) of
-        #emmap_queue{handle = Handle, consumer = Consumer} ->
-            emmap_nif:queue_take(Handle, Consumer);
-        {error, _} = Error -> Error;
-        false -> ?not_a_queue([Queue])
-    end.
+take(Queue) -> ?on(Queue, Handle, Consumer, [Queue], emmap_nif:queue_take(Handle, Consumer)).
 
 %% @doc The same; waits for a term for so many milliseconds.
 -spec take(Queue :: name(), Timeout :: timeout()) -> {ok, term(), receipt()} | empty | {error, reason()}.
 take(Queue, Timeout) when ?is_timeout(Timeout) ->
-    case find(Queue) of
-        #emmap_queue{handle = Handle, consumer = Consumer} ->
-            wait(fun emmap_nif:queue_take/2, Handle, Consumer, Timeout);
-        {error, _} = Error -> Error;
-        false -> ?not_a_queue([Queue, Timeout])
-    end;
+    ?on(Queue, Handle, Consumer, [Queue, Timeout], wait(fun emmap_nif:queue_take/2, Handle, Consumer, Timeout));
 take(Queue, Timeout) -> ?badarg([Queue, Timeout], {2, not_a_timeout}).
 
 %% @doc Lets a term that was taken go for good. Any process may do it. `{error, not_found}': it is not taken any more
@@ -340,12 +306,7 @@ ack(Queue, Receipt) -> ?badarg([Queue, Receipt], {2, not_a_receipt}).
 %% @doc Gives a term that was taken back: it is the first again.
 -spec nack(Queue :: name(), Receipt :: receipt()) -> ok | {error, reason()}.
 nack(Queue, {Number, Delivery} = Receipt) when ?is_natural(Number), ?is_natural(Delivery) ->
-    case find(Queue) of
-        #emmap_queue{handle = Handle, consumer = Consumer} ->
-            emmap_nif:queue_nack(Handle, Consumer, Number, Delivery);
-        {error, _} = Error -> Error;
-        false -> ?not_a_queue([Queue, Receipt])
-    end;
+    ?on(Queue, Handle, Consumer, [Queue, Receipt], emmap_nif:queue_nack(Handle, Consumer, Number, Delivery));
 nack(Queue, Receipt) -> ?badarg([Queue, Receipt], {2, not_a_receipt}).
 
 %% Tries again each time that there may be something, until it has something or the time is over.
@@ -388,12 +349,7 @@ remaining(Deadline) -> max(0, Deadline - erlang:monotonic_time(millisecond)).
 
 %% @doc Drops all that is in the queue for this consumer; receipts are void then.
 -spec purge(Queue :: name()) -> ok | {error, reason()}.
-purge(Queue) ->
-    case find(Queue) of
-        #emmap_queue{handle = Handle, consumer = Consumer} -> emmap_nif:queue_purge(Handle, Consumer);
-        {error, _} = Error -> Error;
-        false -> ?not_a_queue([Queue])
-    end.
+purge(Queue) -> ?on(Queue, Handle, Consumer, [Queue], emmap_nif:queue_purge(Handle, Consumer)).
 
 %%% Consumers
 
@@ -438,8 +394,8 @@ remove_consumer(Queue, Name) ->
         {Error, _} -> Error
     end.
 
-%% The name as the file has it; none for the first one.
-consumer_bytes(default) -> <<>>;
+%% The name as the file has it: `a' or `b', which distinguishes nothing, and the text; nothing for the first consumer.
+consumer_bytes(Name) when Name =:= default; Name =:= <<"default">> -> <<>>;
 consumer_bytes(Name) when is_atom(Name) -> consumer_bytes($a, atom_to_binary(Name));
 consumer_bytes(Name) when is_binary(Name) -> consumer_bytes($b, Name);
 consumer_bytes(_) -> error.
@@ -448,19 +404,14 @@ consumer_bytes(Tag, Bytes) when byte_size(Bytes) =< 110 -> <<Tag, Bytes/binary>>
 consumer_bytes(_, _) -> error.
 
 consumer_name(<<>>) -> default;
-consumer_name(<<$a, Name/binary>>) -> binary_to_atom(Name);
+consumer_name(<<$a, Name/binary>>) -> try binary_to_existing_atom(Name) catch error:badarg -> Name end;
 consumer_name(<<_, Name/binary>>) -> Name.
 
 %%% The disk
 
 %% @doc Returns when all that was done before is on disk. Those who call at the same time share one sync.
 -spec sync(Queue :: name()) -> ok | {error, reason()}.
-sync(Queue) ->
-    case find(Queue) of
-        #emmap_queue{handle = Handle} -> wait_for_disk(Handle);
-        {error, _} = Error -> Error;
-        false -> ?not_a_queue([Queue])
-    end.
+sync(Queue) -> ?on(Queue, Handle, _, [Queue], wait_for_disk(Handle)).
 
 wait_for_disk(Handle) -> wait_for_disk(Handle, make_ref(), 0).
 

@@ -3,7 +3,8 @@ import Synchronization
 
 extension Queue where Store: ~Copyable {
   /// The consumer of a name, which is made if there is none: it begins with the oldest message in the queue, or behind
-  /// the newest. What is made is on disk when this returns.
+  /// the newest. What is made is on disk when this returns. The first byte of a name says how it was written, and
+  /// distinguishes nothing.
   public func consumer(_ name: UnsafeRawBufferPointer, fromOldest: Bool) throws(StructureError) -> ConsumerName {
     let tail = pusher.locked { Place(position: $0.position, number: $0.number, epoch: epoch) }
     return try checkpoint.withLock { (_) throws(StructureError) in
@@ -27,7 +28,7 @@ extension Queue where Store: ~Copyable {
       let incarnation = consumers[index].locked { $0.isInUse ? $0.incarnation : 0 }
       if incarnation == 0 { continue }
       let isIt = unsafe try ConsumerSlot.withName(index, in: storage, checksum) { other in
-        unsafe other.count == name.count && other.elementsEqual(name)
+        unsafe other.count == name.count && other.dropFirst().elementsEqual(name.dropFirst())
       }
       if isIt == true { return ConsumerName(index: index, incarnation: incarnation) }
     }
