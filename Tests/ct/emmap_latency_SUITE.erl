@@ -336,8 +336,21 @@ big_file(Dir) ->
 
 %%% Measuring
 
-%% Runs what `Prepare' returns beside the ticking process, and compares with ticks while nothing goes on.
-measure(Prepare) ->
+%% What holds a scheduler does so each time; what a busy machine does to a VM, now and then.
+measure(Prepare) -> measure(Prepare, 3).
+
+measure(Prepare, Rounds) ->
+    {Idle, Worst, Ticks, Taken} = ticks_beside(Prepare),
+    ct:pal("worst delay ~p us in ~p ticks (load: ~p ms); idle: ~p us", [Worst, Ticks, Taken, Idle]),
+    if
+        Worst =< 1000 * ?BOUND + Idle -> {comment, io_lib:format("worst delay ~p us, idle ~p us", [Worst, Idle])};
+        Rounds > 1 -> measure(Prepare, Rounds - 1);
+        true -> ct:fail({delayed_by_microseconds, Worst})
+    end.
+
+%% Runs what `Prepare' returns beside the ticking process, and before it ticks while nothing goes on. The worst delays,
+%% the number of ticks beside the load, and the milliseconds that it took.
+ticks_beside(Prepare) ->
     Output =
         emmap_vm:survives(
           fun() ->
@@ -359,12 +372,7 @@ measure(Prepare) ->
                   io:format("RESULT ~w ~w ~w ~w~n", [element(1, Idle), Worst, Ticks, Taken])
           end, #{args => ["+S", "1"], seconds => 120}),
     {match, Numbers} = re:run(Output, "RESULT (\\d+) (\\d+) (\\d+) (\\d+)", [{capture, all_but_first, list}]),
-    [Idle, Worst, Ticks, Taken] = [list_to_integer(Number) || Number <- Numbers],
-    ct:pal("worst delay ~p us in ~p ticks (load: ~p ms); idle: ~p us", [Worst, Ticks, Taken, Idle]),
-    case Worst > 1000 * ?BOUND + Idle of
-        true -> ct:fail({delayed_by_microseconds, Worst});
-        false -> {comment, io_lib:format("worst delay ~p us, idle ~p us", [Worst, Idle])}
-    end.
+    list_to_tuple([list_to_integer(Number) || Number <- Numbers]).
 
 start_ticking() ->
     Parent = self(),
