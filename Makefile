@@ -21,13 +21,14 @@ bench: all
 	@bench/run
 
 # What is to be published, into _packages: the library for this platform, and the package for Hex. Then builds projects
-# on them, with Swift and without.
+# on them, with Swift and without. PLATFORM names other platforms to build the library for, too, from here, such as
+# aarch64-linux-gnu; scripts/build-for has all.
 package:
 	@scripts/install-deps package
 	@QUIET=1 rebar3 compile
-	@scripts/package
-	@Tests/packages/run --packaged hex_package no_swift
+	@scripts/package $(PLATFORM)
+	@Tests/packages/run --packaged hex_package no_swift musl
 
 clean:
-	@rm -rf .build .build-asan .build-tsan _build _packages priv/emmap.so priv/prebuilt doc erl_crash.dump \
+	@rm -rf .build .build-* _build _packages priv/emmap.so priv/prebuilt doc erl_crash.dump \
 		rebar3.crashdump

@@ -5,7 +5,8 @@
 #   build.sh           builds the library with Swift, if anything that it is made of has changed. Without Swift, or when
 #                      EMMAP_PREBUILT names a directory, takes a library that was built elsewhere
 #   build.sh docs      after `compile`: writes what the shells' h() prints, if EDoc is there
-#   build.sh name      prints what a library for this platform is called, without its ending
+#   build.sh name      prints what a library for this platform, or that of the next argument, is called, without its
+#                      ending
 #   build.sh clean     removes what it built
 #
 # ERL_INCLUDE_DIR is where erl_nif.h is, if it is not where the `erl` on the path has it.
@@ -47,11 +48,11 @@ platform() {
         io:put_chars(lists:join("-", [Machine | Wanted])), halt().'
 }
 
-# What a library for this platform is called, without its ending. With emmap's own version, so that one left over from
-# another version is not taken.
+# library_name [PLATFORM]: what a library for this platform, or that one, is called, without its ending. With emmap's own
+# version, so that one left over from another version is not taken.
 library_name() {
     version=$(sed -n 's/.*{vsn, "\([^"]*\)"}.*/\1/p' erlang/emmap.app.src)
-    printf 'emmap-%s-nif-%s-%s\n' "$version" "$nif_version" "$(platform)"
+    printf 'emmap-%s-nif-%s-%s\n' "$version" "$nif_version" "${1:-$(platform)}"
 }
 
 # install FILE: a temporary name and a rename, because a VM that has the old library mapped must keep it.
@@ -161,7 +162,7 @@ docs() {
 case ${1:-} in
     clean) rm -rf .build "$library" ;;
     docs) docs ;;
-    name) library_name ;;
+    name) library_name "${2:-}" ;;
     '')
         if [ -n "${EMMAP_PREBUILT:-}" ]; then
             case $EMMAP_PREBUILT in

@@ -52,8 +52,6 @@ static const int sys_advise_page_out = 21;        // MADV_PAGEOUT, Linux 5.4
 static const int sys_advise_populate_read = 22;   // MADV_POPULATE_READ, Linux 5.14
 static const int sys_advise_populate_write = 23;  // MADV_POPULATE_WRITE, Linux 5.14
 
-static const __rlimit_resource_t sys_limit_addresses = RLIMIT_AS;
-
 static inline int sys_errno(void) { return errno; }
 static inline void sys_set_errno(int value) { errno = value; }
 
@@ -208,6 +206,13 @@ static inline _Bool sys_is_full(int fd) {
 // cannot tell, it can.
 static inline _Bool sys_is_reachable(uintptr_t page, size_t bytes) {
   return syscall(SYS_madvise, page, bytes, sys_advise_populate_read) == 0 || errno == EINVAL;
+}
+
+// How many addresses the process may have, or few if the system does not tell. RLIMIT_AS has a type of glibc's own, which
+// other C libraries lack.
+static inline uint64_t sys_address_limit(void) {
+  struct rlimit limit;
+  return getrlimit(RLIMIT_AS, &limit) == 0 ? (uint64_t)limit.rlim_cur : 64 << 20;
 }
 
 // The kinds of file systems that behave in their own way, as statfs(2) names them, and their block size, which on

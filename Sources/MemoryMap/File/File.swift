@@ -250,9 +250,7 @@ import Synchronization
 
   /// How many addresses a mapping may keep for itself: of those that the process may have, a small part.
   private static var addressRoom: Int {
-    var limit = rlimit()
-    guard unsafe getrlimit(sys_limit_addresses, &limit) == 0 else { return 1 << 20 }
-    return Int(min(limit.rlim_cur / 64, 1 << 30))
+    Int(min(sys_address_limit() / 64, 1 << 30))
   }
 
   /// Maps the first region of a handle.
