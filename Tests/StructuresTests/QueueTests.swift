@@ -352,7 +352,8 @@ import Testing
     let queue = try open(directory.file())
     for number in 0..<100 { try queue.push(message(number, 1000)) }
     #expect(try queue.pop() == [message(0, 1000)])
-    #expect(unsafe truncate(directory.file(), 65536 + 40960) == 0)
+    // Whole pages, of 64 KiB too.
+    #expect(unsafe truncate(directory.file(), 65536 + 65536) == 0)
     let first = ConsumerName(index: 0, incarnation: 2)
     var failure: StructureError? = nil
     for _ in 0..<100 where failure == nil {
