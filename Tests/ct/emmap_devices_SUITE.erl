@@ -171,7 +171,9 @@ drop_beside_frozen(Dir, Other) ->
     drop(One),
     eventually(fun() -> emmap_vm:is_in([unlink, unlinkat], "self") end),
     drop(Many),
-    Result = (catch emmap_test:wait_until(fun() -> emmap_vm:descriptors() =< Before + 5 end, 5000)),
+    Result = try emmap_test:wait_until(fun() -> emmap_vm:descriptors() =< Before + 5 end, 5000)
+             catch error:Reason -> Reason
+             end,
     "" = os:cmd("fsfreeze -u '" ++ Dir ++ "'"),
     true = port_close(Guard),
     ok = Result,

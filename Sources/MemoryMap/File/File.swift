@@ -207,8 +207,14 @@ import Synchronization
     where unsafe old.pointee.extend(to: sizes[index], usable: sizes[2], descriptor: descriptor) { return nil }
     if mapping.isCharged { throw .noMemory }
     // One at an address of the caller's choice stays there, and shows the same pages; the longer one lies elsewhere.
-    return try unsafe Self.map(
-      mapping.anywhere, sizes, traits, descriptor, memory, previous: old)
+    do throws(Failure) {
+      return try unsafe Self.map(mapping.anywhere, sizes, traits, descriptor, memory, previous: old)
+    } catch {
+      // The room may be that of a handle that was dropped just now.
+      guard error == .noMemory else { throw error }
+      Reaper.catchUp()
+      return try unsafe Self.map(mapping.anywhere, sizes, traits, descriptor, memory, previous: old)
+    }
   }
 
   // Releasing: who sees the new region sees all of it.

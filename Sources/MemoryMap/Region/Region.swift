@@ -181,16 +181,17 @@ import Synchronization
     unsafe slot.pointee.heal(hole: hole, { mapAfresh($0, $1, descriptor) }, announce)
   }
 
-  /// Maps a range afresh; returns the errno if that is refused. It is tried elsewhere before: a file system that refuses
-  /// (one that was shut down after an error) does so after the system has taken away what was there.
+  /// Maps a range afresh; returns the errno if that is refused. It is tried before, with its first page, elsewhere: a
+  /// file system that refuses (one that was shut down after an error) does so after the system has taken away what was
+  /// there.
   private func mapAfresh(_ from: UInt, _ to: UInt, _ descriptor: Int32) -> Int32? {
-    let length = Int(to &- from)
+    let page = mapping.page.bytes
     let distance = Int(from &- (unsafe UInt(bitPattern: base)))
     let trial = mapping.anywhere.map(
-      length, at: 0, distance: distance, protection: mapping.isCharged ? PROT_READ : mapping.protection,
+      page, at: 0, distance: distance, protection: mapping.isCharged ? PROT_READ : mapping.protection,
       flags: mapping.anywhere.flags, descriptor)
     if trial < 0 { return Int32(truncatingIfNeeded: -trial) }
-    unsafe munmap(UnsafeMutableRawPointer(bitPattern: trial), length)
+    unsafe munmap(UnsafeMutableRawPointer(bitPattern: trial), page)
     let flags = (mapping.flags | sys_map_fixed) & ~sys_map_fixed_noreplace
     let start = unsafe UInt(bitPattern: base)
     let end = mapping.isCharged ? min(to, max(from, start &+ UInt(capacity))) : to
