@@ -14,7 +14,8 @@
 -export([all/0, suite/0, init_per_suite/1, end_per_suite/1, init_per_testcase/2, end_per_testcase/2]).
 -export([every_block_is_of_a_known_kind/1, first_screen_has_commands_and_examples/1, make_targets_exist/1,
          links_lead_to_files/1, every_page_is_linked_from_the_readme/1, erlang_blocks_do_as_printed/1,
-         example_of_the_module_does_as_printed/1, elixir_blocks_do_as_printed/1, elixir_page_does_as_printed/1,
+         example_of_the_module_does_as_printed/1, rows_of_the_way_from_emmap_2_do_as_printed/1,
+         elixir_blocks_do_as_printed/1, elixir_page_does_as_printed/1,
          wrong_value_in_a_block_is_found/1, rebar3_project_takes_a_git_dependency/1,
          rebar3_project_takes_a_checkout/1, mix_project_takes_a_git_dependency/1,
          mix_project_takes_a_directory/1]).
@@ -31,7 +32,8 @@
 all() ->
     [every_block_is_of_a_known_kind, first_screen_has_commands_and_examples, make_targets_exist, links_lead_to_files,
      every_page_is_linked_from_the_readme, erlang_blocks_do_as_printed, example_of_the_module_does_as_printed,
-     elixir_blocks_do_as_printed, elixir_page_does_as_printed, wrong_value_in_a_block_is_found,
+     rows_of_the_way_from_emmap_2_do_as_printed, elixir_blocks_do_as_printed, elixir_page_does_as_printed,
+     wrong_value_in_a_block_is_found,
      rebar3_project_takes_a_git_dependency, rebar3_project_takes_a_checkout, mix_project_takes_a_git_dependency,
      mix_project_takes_a_directory].
 
@@ -116,6 +118,22 @@ example_of_the_module_does_as_printed(Config) ->
     Lines = [Line || <<"%% ", Line/binary>> <- lines(Text)],
     ?assertEqual(3, length(Lines)),
     ?assertEqual({ok, []}, evaluate(iolist_to_binary(lists:join("\n", Lines)), Config)).
+
+%% The second column is code, and the third one its value, or the exception that it raises.
+rows_of_the_way_from_emmap_2_do_as_printed(Config) ->
+    {_, Page} = lists:keyfind("docs/from-emmap-2.md", 1, ?config(pages, Config)),
+    [_, _ | Rows] = [Line || <<"| ", Line/binary>> <- lines(Page)],
+    Lines = [row(binary:split(Row, <<" |">>, [global])) || Row <- Rows],
+    ?assert(length(Lines) > 30),
+    ?assertEqual({ok, []}, evaluate(iolist_to_binary(lists:join("\n", Lines)), Config)).
+
+row([_, Here, Answer, <<>>]) ->
+    Code = lists:join(", ", lists:append(found(Here, "`([^`]+)`"))),
+    case {binary:match(Answer, <<"exception">>), found(Answer, "`([^`]+)`")} of
+        {nomatch, []} -> [Code, "."];
+        {nomatch, [[Value]]} -> [Code, ".  % => ", Value];
+        {_, [[Reason]]} -> ["try ", Code, ", returned catch error:Raised -> Raised end.  % => ", Reason]
+    end.
 
 %% What keeps the cases above from holding good whatever the text says.
 wrong_value_in_a_block_is_found(Config) ->

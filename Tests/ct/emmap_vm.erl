@@ -25,6 +25,7 @@
 %%   mount     {Directory, Arguments}: what else mount(8) can mount there, for root
 %%   strace    arguments of strace(1), which then runs the VM
 %%   user      a name: the VM runs as that user, without groups or privileges; see may_be/1
+%%   env       variables, as open_port/2 has them
 %%   seconds   that it may take
 in_vm(Fun, Options) ->
     Erl = filename:join([code:root_dir(), "bin", "erl"]),
@@ -56,7 +57,8 @@ in_vm(Fun, Options) ->
     Child = binary_to_list(base64:encode(term_to_binary(Fun))),
     Port = open_port({spawn_executable, Executable},
                      [{args, Args}, {env, [{"EMMAP_CHILD", Child}, {"ERL_CRASH_DUMP_SECONDS", "0"}
-                                             | [{"HOME", "/"} || is_map_key(user, Options)]]},
+                                             | [{"HOME", "/"} || is_map_key(user, Options)]
+                                             ++ maps:get(env, Options, [])]},
                       binary, exit_status, stderr_to_stdout, hide]),
     {os_pid, Pid} = erlang:port_info(Port, os_pid),
     Timer = erlang:send_after(1000 * maps:get(seconds, Options, 60), self(), {Port, too_long}),

@@ -111,6 +111,8 @@ extension File {
     let place = off_t(mapping.fileOffset + slack + offset)
     while sys_fallocate(descriptor, sys_punch_hole, place, off_t(count)) != 0 {
       let error = sys_errno()
+      // Whether the file system cannot or the whole system: to the caller that is the same.
+      if error == ENOSYS { return EOPNOTSUPP }
       if error != EINTR { return error }
     }
     return 0

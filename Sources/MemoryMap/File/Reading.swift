@@ -48,7 +48,9 @@ extension File {
     let isThere = sys_has_data(number, off_t(fileOffset))
     if isOnlyRead && isThere { return (nil, true) }
     guard traits.isSuperset(of: [.writable, .shared]) else { return (isFull ? .system(ENOSPC) : nil, isThere) }
-    if sys_fallocate(number, sys_keep_size, off_t(fileOffset), 1) != 0 && sys_errno() != EOPNOTSUPP {
+    if sys_fallocate(number, sys_keep_size, off_t(fileOffset), 1) != 0, sys_errno() != EOPNOTSUPP,
+      sys_errno() != ENOSYS
+    {
       return (.lastError, isThere)
     }
     // Blocks that are shared with another file have to be copied when they are written to.
