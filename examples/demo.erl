@@ -6,12 +6,13 @@
 
 -export([main/0]).
 %% Called in other VMs.
--export([count_for_ever/1, count_on/2, increment/2]).
+-export([count_for_ever/1, count_on/2, increment/2, do_some_jobs/1, do_jobs/1]).
 
 -define(CHUNK, 1048576).
 %% Enough to show that size does not matter, little enough to be read three times in a few seconds.
 -define(BYTES_OF_SWIFT, 480000000).
 -define(FILES_OF_ERLANG, 3).
+-define(JOBS, 100000).
 
 -spec main() -> no_return().
 main() ->
@@ -27,6 +28,7 @@ main() ->
         change_word(Text, Directory),
         survive_kill(Directory),
         hammer(Directory),
+        jobs(Directory),
         io:format("~nAll as it should be, in ~s.~n", [seconds(now_us() - Started)])
     of
         ok -> 0
@@ -153,7 +155,7 @@ survive_kill(Directory) ->
     {Time, Seen} = measure(fun() ->
         ok = peer:cast(First, ?MODULE, count_for_ever, [File]),
         %% This VM looks on through a map of its own.
-        Reached = wait_for(File, 3000000, now_us() + 15000000),
+        Reached = wait_for(File, 1, 3000000, now_us() + 15000000),
         kill(First, Pid),
         Reached
     end),
@@ -179,9 +181,9 @@ count_on(File, Times) ->
     _ = [emmap:inc_counter(Counters, 0) || _ <- lists:seq(1, Times)],
     {Old, emmap:read_counter(Counters, 0)}.
 
-%% Watches the counter until it is past Goal.
-wait_for(File, Goal, Deadline) ->
-    Counters = emmap:open_counters(File, 1),
+%% Watches the first of so many counters until it is past Goal.
+wait_for(File, Count, Goal, Deadline) ->
+    Counters = emmap:open_counters(File, Count),
     Seen = watch(Counters, Goal, Deadline),
     ok = emmap:close_counters(Counters),
     Seen.
@@ -235,6 +237,70 @@ increment(Counters, 0, ok) -> emmap:close_counters(Counters);
 increment(Counters, Times, ok) ->
     _ = emmap:inc_counter(Counters, 0),
     increment(Counters, Times - 1, ok).
+
+%%% 6. A queue of jobs
+
+jobs(Directory) ->
+    title("A queue of ~b jobs; the VM is killed while workers take them", [?JOBS]),
+    {ok, Queue} = emmap_queue:open(filename:join(Directory, "jobs")),
+    {PushTime, ok} = measure(fun() -> push_jobs(Queue) end),
+    ok = emmap_queue:close(Queue),
+    step("push them, one by one", [], PushTime),
+    Done = filename:join(Directory, "done"),
+    ok = emmap:close_counters(emmap:open_counters(Done, ?JOBS + 1)),
+    {First, Pid} = start_vm(),
+    {Time, _} = measure(fun() ->
+        ok = peer:cast(First, ?MODULE, do_some_jobs, [Directory]),
+        _ = wait_for(Done, ?JOBS + 1, ?JOBS div 5, now_us() + 15000000),
+        kill(First, Pid)
+    end),
+    [DoneThen | _] = done(Done),
+    step("VM ~s did ~b and was killed with four workers at work", [Pid, DoneThen], Time),
+    {Second, SecondPid} = start_vm(),
+    {OnTime, Left} = measure(fun() -> peer:call(Second, ?MODULE, do_jobs, [Directory], 60000) end),
+    step("VM ~s found ~b in the queue and did them", [SecondPid, Left], OnTime),
+    same("jobs that are neither done nor in the queue", 0, max(0, ?JOBS - DoneThen - Left)),
+    [_ | Times] = done(Done),
+    same("jobs that were never done", 0, length([Never || 0 = Never <- Times])),
+    note("every job is done; ~b were done again: they, or one before them, were not acknowledged",
+         [lists:sum(Times) - ?JOBS]),
+    peer:stop(Second).
+
+push_jobs(Queue) -> lists:foreach(fun(Job) -> ok = emmap_queue:push(Queue, {job, Job}) end, lists:seq(1, ?JOBS)).
+
+%% How many were done, and how often each was.
+done(File) ->
+    {ok, <<_:16/binary, Times/binary>>} = file:read_file(File),
+    [Count || <<Count:64/little>> <= Times].
+
+%% Until the VM is killed, however late that comes: there is something left then.
+-spec do_some_jobs(file:name_all()) -> no_return().
+do_some_jobs(Directory) ->
+    _ = work(Directory, ?JOBS * 4 div 5),
+    receive never -> ok end.
+
+-spec do_jobs(file:name_all()) -> non_neg_integer().
+do_jobs(Directory) -> work(Directory, infinity).
+
+%% Four workers do what is in the queue, and wait with a job when so many are done. Returns how many there were.
+work(Directory, Enough) ->
+    {ok, Queue} = emmap_queue:open(filename:join(Directory, "jobs")),
+    Left = emmap_queue:length(Queue),
+    Done = emmap:open_counters(filename:join(Directory, "done"), ?JOBS + 1),
+    Workers = [spawn_monitor(fun() -> worker(Queue, Done, Enough) end) || _ <- lists:seq(1, 4)],
+    lists:foreach(fun({Worker, Monitor}) -> receive {'DOWN', Monitor, process, Worker, normal} -> ok end end, Workers),
+    ok = emmap_queue:close(Queue),
+    Left.
+
+worker(Queue, Done, Enough) ->
+    case emmap_queue:take(Queue) of
+        {ok, {job, Job}, Receipt} ->
+            _ = emmap:inc_counter(Done, Job),
+            emmap:inc_counter(Done, 0) < Enough orelse receive never -> ok end,
+            ok = emmap_queue:ack(Queue, Receipt),
+            worker(Queue, Done, Enough);
+        empty -> ok
+    end.
 
 %%% What the steps need
 

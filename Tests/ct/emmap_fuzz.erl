@@ -33,7 +33,8 @@ functions() ->
         ++ case code:ensure_loaded(emmap_atomics) of
                {module, _} -> [{emmap_atomics, Function, Kinds} || {Function, Kinds} <- atomics_functions()];
                {error, _} -> []
-           end.
+           end
+        ++ [{emmap_queue, Function, Kinds} || {Function, Kinds} <- queue_functions()].
 
 emmap_functions() ->
     [{open, [name, options]}, {open, [name, offset, count, options]}, {close, [handle]}, {info, [handle]},
@@ -44,7 +45,7 @@ emmap_functions() ->
      {read_handle_info, [handle, info_options]},
      {sendfile, [handle, any, any, any, any, any, any, any]}, {internal_get_nif_resource, [handle]},
      {match, [handle, pattern]}, {match, [handle, pattern, match_options]}, {matches, [handle, pattern]},
-     {matches, [handle, pattern, match_options]}, {lines, [handle, count]}, {fold_lines, [line_function, any, handle]},
+     {matches, [handle, pattern, match_options]}, {lines, [handle, count]}, {fold_lines, [fold_function, any, handle]},
      {resize, [handle]}, {resize, [handle, offset]}, {truncate, [handle]}, {remap, [handle]},
      {allocate, [handle, offset, allocation]}, {sync, [handle]}, {sync, [handle, offset, count]}, {datasync, [handle]},
      {flush, [handle]}, {advise, [handle, offset, count, advice]}, {patomic, [handle, word_position, operation, word]},
@@ -68,6 +69,15 @@ atomics_functions() ->
      {add_get, [atomics, number, word]}, {sub, [atomics, number, word]}, {sub_get, [atomics, number, word]},
      {exchange, [atomics, number, word]}, {compare_exchange, [atomics, number, word, word]}].
 
+queue_functions() ->
+    [{open, [queue_name]}, {open, [queue_name, queue_options]}, {start_link, [owner, queue_name]},
+     {start_link, [owner, queue_name, queue_options]}, {close, [queue]}, {push, [queue, term]},
+     {push_list, [queue, terms]}, {pop, [queue]}, {pop, [queue, timeout]}, {pop_list, [queue, count]}, {peek, [queue]},
+     {fold, [fold_function, any, queue]}, {length, [queue]}, {is_empty, [queue]}, {take, [queue]},
+     {take, [queue, timeout]}, {ack, [queue, receipt]}, {nack, [queue, receipt]}, {purge, [queue]},
+     {consumer, [queue, consumer_name]}, {consumer, [queue, consumer_name, from]},
+     {remove_consumer, [queue, consumer_name]}, {sync, [queue]}, {info, [queue]}].
+
 %% Integers on both sides of what fits somewhere, and what is no integer at all.
 odd_values() -> odd_integers() ++ odd_terms().
 
@@ -82,8 +92,18 @@ odd_terms() ->
      #file_descriptor{module = emmap, data = make_ref()}, #file_descriptor{module = emmap, data = {}}, {file_descriptor},
      {#file_descriptor{module = emmap, data = make_ref()}, 1}, {make_ref(), 1}, {a, -1}, {1, 1 bsl 64}].
 
-%% Calls and says what came of it.
-call(Module, Function, Args) ->
+%% Calls and says what came of it. The caller is linked to no process that was started, which may end.
+call(emmap_queue, start_link, Args) ->
+    {Pid, Monitor} = spawn_monitor(fun() ->
+                                           process_flag(trap_exit, true),
+                                           Answer = called(emmap_queue, start_link, Args),
+                                           case Answer of {returned, {ok, Owner}} -> unlink(Owner); _ -> ok end,
+                                           exit({answer, Answer})
+                                   end),
+    receive {'DOWN', Monitor, process, Pid, {answer, Answer}} -> Answer end;
+call(Module, Function, Args) -> called(Module, Function, Args).
+
+called(Module, Function, Args) ->
     try apply(Module, Function, Args) of
         Result -> {returned, Result}
     catch
@@ -95,6 +115,7 @@ call(Module, Function, Args) ->
 %% Calls each function with each odd value in each place, all other arguments being right. Raises if an answer is not
 %% one that a caller can be given.
 every_argument(Dir) ->
+    quiet_starts(),
     [every_value(Dir, Module, Function, Kinds, Place, Mode)
      || {Module, Function, Kinds} <- functions(), Place <- lists:seq(1, length(Kinds)),
         Mode <- case Kinds of [handle | _] -> [[shared], [private, direct, nolock]]; _ -> [[shared]] end],
@@ -106,10 +127,12 @@ every_value(Dir, Module, Function, Kinds, Place, Mode) ->
     {ok, File} = emmap:open(Name, [read, write | Mode]),
     Counters = emmap:open_counters(filename:join(Dir, "counters"), 10),
     Atomics = case code:ensure_loaded(emmap_atomics) of
-                  {module, _} -> {ok, Opened} = emmap_atomics:open(filename:join(Dir, "atomics"), 10, []), Opened;
+                  {module, _} -> {ok, Words} = emmap_atomics:open(filename:join(Dir, "atomics"), 10, []), Words;
                   _ -> none
               end,
-    Right = [right(Kind, Dir, File, Counters, Atomics) || Kind <- Kinds],
+    {Queue, Receipt} = case Module of emmap_queue -> queue(filename:join(Dir, "queue")); _ -> {none, none} end,
+    Open = #{handle => File, counters => Counters, atomics => Atomics, queue => Queue, receipt => Receipt},
+    Right = [case Open of #{Kind := Opened} -> Opened; #{} -> right(Kind, Dir) end || Kind <- Kinds],
     Odd = case lists:nth(Place, Kinds) of
               %% What a disk may have room for is nobody's mistake.
               allocation -> odd_values() -- [N || N <- odd_integers(), N > 1 bsl 20, N < 1 bsl 47];
@@ -122,11 +145,15 @@ every_value(Dir, Module, Function, Kinds, Place, Mode) ->
              true -> ok;
              false -> error({no_answer, {Module, Function, Args}, Answer})
          end,
-         close_returned(Answer)
+         case {Function, Answer} of
+             {start_link, {returned, {ok, Owner}}} -> stop(Owner);
+             _ -> close_returned(Answer)
+         end
      end || Value <- Odd],
     _ = emmap:close(File),
     _ = call(emmap, close_counters, [Counters]),
     _ = call(emmap_atomics, close, [Atomics]),
+    _ = call(emmap_queue, close, [Queue]),
     [ok = file:delete(Path) || Path <- filelib:wildcard(filename:join(Dir, "*")), filelib:is_regular(Path)],
     ok.
 
@@ -134,33 +161,44 @@ close_returned({returned, {ok, #file_descriptor{} = File}}) -> _ = emmap:close(F
 close_returned({returned, {#file_descriptor{} = File, _}}) -> _ = emmap:close(File), ok;
 close_returned(_) -> ok.
 
-right(handle, _, File, _, _) -> File;
-right(counters, _, _, Counters, _) -> Counters;
-right(atomics, _, _, _, Atomics) -> Atomics;
-right(name, Dir, _, _, _) -> filename:join(Dir, "file");
-right(counters_name, Dir, _, _, _) -> filename:join(Dir, "counters");
-right(options, _, _, _, _) -> [read];
-right(atomics_options, _, _, _, _) -> [];
-right(info_options, _, _, _, _) -> [];
-right(offset, _, _, _, _) -> 8;
-right(count, _, _, _, _) -> 16;
-right(allocation, _, _, _, _) -> 4096;
-right(reads, _, _, _, _) -> [{0, 1}];
-right(writes, _, _, _, _) -> [{0, <<"x">>}];
-right(data, _, _, _, _) -> <<"data">>;
-right(location, _, _, _, _) -> bof;
-right(advice, _, _, _, _) -> normal;
-right(word_position, _, _, _, _) -> 8;
-right(operation, _, _, _, _) -> add;
-right(type, _, _, _, _) -> i16;
-right(lock, _, _, _, _) -> shared;
-right(timeout, _, _, _, _) -> 0;
-right(pattern, _, _, _, _) -> <<"line">>;
-right(match_options, _, _, _, _) -> [{scope, {1, 100}}];
-right(line_function, _, _, _, _) -> fun max/2;
-right(word, _, _, _, _) -> 1;
-right(number, _, _, _, _) -> 10;
-right(any, _, _, _, _) -> 1.
+right(name, Dir) -> filename:join(Dir, "file");
+right(counters_name, Dir) -> filename:join(Dir, "counters");
+right(options, _) -> [read];
+right(atomics_options, _) -> [];
+right(info_options, _) -> [];
+right(offset, _) -> 8;
+right(count, _) -> 16;
+right(allocation, _) -> 4096;
+right(reads, _) -> [{0, 1}];
+right(writes, _) -> [{0, <<"x">>}];
+right(data, _) -> <<"data">>;
+right(location, _) -> bof;
+right(advice, _) -> normal;
+right(word_position, _) -> 8;
+right(operation, _) -> add;
+right(type, _) -> i16;
+right(lock, _) -> shared;
+right(timeout, _) -> 0;
+right(pattern, _) -> <<"line">>;
+right(match_options, _) -> [{scope, {1, 100}}];
+right(fold_function, _) -> fun max/2;
+right(word, _) -> 1;
+right(number, _) -> 10;
+right(queue_name, Dir) -> filename:join(Dir, "other_queue");
+right(queue_options, _) -> [{segment_size, 65536}];
+right(owner, _) -> {local, emmap_fuzz_owner};
+right(term, _) -> term;
+right(terms, _) -> [a, term];
+right(consumer_name, _) -> consumer;
+right(from, _) -> oldest;
+right(any, _) -> 1.
+
+%% With as much in it as all odd values can take, and the receipt of one that is taken.
+queue(Name) ->
+    {ok, Queue} = emmap_queue:open(Name, [{segment_size, 65536}]),
+    ok = emmap_queue:push_list(Queue, lists:seq(0, length(odd_values()))),
+    {ok, 0, Receipt} = emmap_queue:take(Queue),
+    {Queue, Receipt}.
 
 %%% Answers
 
@@ -173,6 +211,7 @@ is_answer(internal_get_nif_resource, {error, notsup}) -> true;
 is_answer(internal_get_nif_resource, {returned, Reference}) -> is_reference(Reference);
 is_answer(Function, {error, {Reason, _Name}}) when Function =:= open_counters; Function =:= open -> is_reason(Reason);
 is_answer(Function, {error, Reason}) -> is_bare(Function) andalso is_reason(Reason);
+is_answer(start_link, {returned, {error, Reason}}) when Reason =:= killed; element(1, Reason) =:= already_started -> true;
 is_answer(_, {returned, {error, {Done, Reason}}}) when is_integer(Done) -> is_reason(Reason);
 is_answer(_, {returned, {error, Reason}}) -> is_reason(Reason) orelse is_tuple(Reason) andalso is_reason(element(1, Reason));
 is_answer(_, {returned, ok}) -> true;
@@ -180,6 +219,10 @@ is_answer(_, {returned, eof}) -> true;
 is_answer(_, {returned, {ok, _}}) -> true;
 is_answer(Function, {returned, Info}) when Function =:= info; Function =:= stats -> is_map(Info);
 is_answer(handles, {returned, Infos}) -> lists:all(fun is_map/1, Infos);
+is_answer(take, {returned, {ok, _, _}}) -> true;
+is_answer(Function, {returned, empty}) -> lists:member(Function, [pop, pop_list, peek, take]);
+is_answer(length, {returned, Length}) -> is_integer(Length);
+is_answer(is_empty, {returned, Is}) -> is_boolean(Is);
 is_answer(Function, {returned, nomatch}) -> Function =:= match;
 is_answer(match, {returned, {Position, Length}}) -> is_integer(Position) andalso is_integer(Length);
 is_answer(matches, {returned, Matches}) -> is_list(Matches);
@@ -192,9 +235,11 @@ is_bare(Function) ->
                             read_counter, put, get, add, add_get, sub, sub_get, exchange, compare_exchange, info]).
 
 is_reason(Reason) when is_atom(Reason) ->
-    lists:member(Reason, [badarg, closed, locked, truncated, fixed_size, too_short, bad_magic, notsup, enotsup])
+    lists:member(Reason, [badarg, closed, locked, truncated, fixed_size, too_short, bad_magic, notsup, enotsup,
+                           full, not_found, last_consumer])
         orelse file:format_error(Reason) =/= "unknown POSIX error"
         andalso not lists:member(Reason, [undef, function_clause, badmatch, case_clause, system_limit, terminated]);
+is_reason({corrupt, Where}) -> Where =:= term orelse is_integer(Where);
 is_reason({Kind, N}) -> is_integer(N) andalso (Kind =:= wrong_length orelse Kind =:= wrong_count);
 is_reason(_) -> false.
 
@@ -209,6 +254,7 @@ run(Seed, Calls, Options) ->
     Workers = maps:get(workers, Options, 4),
     Dir = maps:get(dir, Options, "emmap_fuzz." ++ os:getpid()),
     ok = filelib:ensure_path(Dir),
+    quiet_starts(),
     io:format("emmap_fuzz:run(~p, ~p), ~p workers, in ~ts~n", [Seed, Calls, Workers, Dir]),
     _ = os:cmd("mkfifo '" ++ filename:join(Dir, "fifo") ++ "'"),
     Table = ets:new(?MODULE, [public, {read_concurrency, true}]),
@@ -226,6 +272,7 @@ run(Seed, Calls, Options) ->
                                end) || Worker <- lists:seq(1, Workers)],
     Ends = [receive {'DOWN', Reference, process, Pid, Why} -> Why end || {Pid, Reference} <- Monitored],
     stop(Meddler),
+    [stop(whereis(Owner)) || Owner <- owners()],
     Counts = lists:sort([{Count, What} || {{answer, What}, Count} <- ets:tab2list(Table)]),
     true = ets:delete(Table),
     _ = file:del_dir_r(Dir),
@@ -235,12 +282,15 @@ run(Seed, Calls, Options) ->
         [First | _] -> {error, First}
     end.
 
-stop(none) -> ok;
-stop(Meddler) ->
-    Reference = monitor(process, Meddler),
-    unlink(Meddler),
-    exit(Meddler, kill),
-    receive {'DOWN', Reference, process, Meddler, _} -> ok end.
+stop(Pid) when is_pid(Pid) ->
+    Reference = monitor(process, Pid),
+    unlink(Pid),
+    exit(Pid, kill),
+    receive {'DOWN', Reference, process, Pid, _} -> ok end;
+stop(_) -> ok.
+
+%% An owner of a queue that cannot be opened is no news.
+quiet_starts() -> ok = logger:set_module_level([proc_lib, gen_server], none).
 
 %% Runs with seeds of the time until so many calls were made; raises when one goes wrong.
 long(Calls) ->
@@ -278,9 +328,17 @@ essence({returned, #{address := _} = Info}) -> maps:without([address], Info);
 essence({returned, {ok, #file_info{size = Size, type = Type}}}) -> {Size, Type};
 essence({returned, {ok, #file_descriptor{}}}) -> file;
 essence({returned, {#file_descriptor{}, N}}) -> {counters, N};
+essence({returned, {ok, List}}) when is_list(List) -> plain(List);
+essence({returned, {ok, _, _}}) -> taken;
+essence({returned, {error, {already_started, _}}}) -> already_started;
+essence({returned, {error, {badarg, [_ | _]}}}) -> badarg;
 essence({returned, Reference}) when is_reference(Reference) -> reference;
 essence({returned, {ok, Other}}) when not is_binary(Other), not is_integer(Other), not is_list(Other) -> ok;
 essence(Answer) -> Answer.
+
+plain([Value | Rest]) when is_binary(Value); is_integer(Value) -> [Value | plain(Rest)];
+plain([_ | Rest]) -> plain(Rest);
+plain(_) -> [].
 
 %% A call by its numbers, with places of handles instead of handles.
 call_number(Seed, Worker, Number) ->
@@ -324,7 +382,8 @@ fill(Table, Key, Opened) ->
             _ = case Key of
                     {handle, _} -> call(emmap, close, [Old]);
                     {counters, _} -> call(emmap, close_counters, [Old]);
-                    {atomics, _} -> call(emmap_atomics, close, [Old])
+                    {atomics, _} -> call(emmap_atomics, close, [Old]);
+                    {queue, _} -> call(emmap_queue, close, [Old])
                 end;
         false -> ok
     end,
@@ -335,6 +394,10 @@ keep(Answer, Function, Slot, Table) ->
     What = case Answer of
                {returned, {ok, #file_descriptor{} = File}} -> fill(Table, {handle, Slot}, File), opened;
                {returned, {#file_descriptor{}, _} = Counters} -> fill(Table, {counters, Slot}, Counters), opened;
+               {returned, {ok, Queue}} when element(1, Queue) =:= emmap_queue ->
+                   fill(Table, {queue, Slot}, Queue),
+                   opened;
+               {returned, {ok, _, Receipt}} -> ets:insert(Table, {{receipt, Slot}, Receipt}), taken;
                {returned, {ok, Atomics}} when Function =:= open -> fill(Table, {atomics, Slot}, Atomics), opened;
                {returned, {ok, Bytes}} when is_binary(Bytes) ->
                    _ = erlang:crc32(Bytes),
@@ -368,6 +431,8 @@ value(Kind) ->
 odd(allocation) -> one_of([0, -1, 1 bsl 62, (1 bsl 63) - 1, 1 bsl 64, foo, 1.5]);
 %% No time that one would have to wait for.
 odd(timeout) -> one_of([0, -1, -(1 bsl 64), foo, 1.5]);
+%% No file beside the others: what a queue has in its file is not the same each time.
+odd(queue_name) -> one_of([0, 1.5, {a}, <<1:3>>, [1 | 2], #{}, self(), [0]]);
 odd(_) -> one_of_tuple(cached_odd_values()).
 
 cached_odd_values() ->
@@ -382,10 +447,37 @@ cached_odd_values() ->
 usual(handle) -> kept(handle);
 usual(counters) -> kept(counters);
 usual(atomics) -> kept(atomics);
+usual(queue) ->
+    case rand:uniform(10) of
+        1 -> one_of(owners());
+        _ -> kept(queue)
+    end;
+usual(receipt) -> kept(receipt);
+usual(owner) -> {local, one_of(owners())};
+usual(queue_name) ->
+    case rand:uniform(60) of
+        1 -> "/dev/null";
+        2 -> get(dir);
+        3 -> filename:join(get(dir), "fifo");
+        4 -> filename:join([get(dir), "none", "such"]);
+        5 -> another_kind(a_file(), a_queue());
+        _ -> a_queue()
+    end;
+usual(queue_options) ->
+    [{segment_size, 1 bsl (15 + rand:uniform(4))}
+     | [one_of([{max_size, 1 bsl (15 + rand:uniform(10))}, {type, one_of([term, binary, text])},
+                {sync, one_of([none, none, none, every])}, {chmod, 8#600}, {segment_size, 65537}, foo])
+        || _ <- lists:seq(1, max(0, rand:uniform(4) - 2))]];
+usual(term) -> one_of([value(data), value(number), {value(any), value(data)}]);
+usual(terms) -> [value(term) || _ <- lists:seq(1, 1 bsl (rand:uniform(8) - 1))];
+usual(consumer_name) ->
+    one_of([default, one, <<"two">>, three, <<"default">>, binary:copy(<<"n">>, 108 + rand:uniform(4))]);
+usual(from) -> one_of([oldest, newest]);
 usual(any) -> one_of([0, 1, [], <<"x">>]);
 usual(name) ->
     case rand:uniform(40) of
         1 -> "/dev/null";
+        2 -> another_kind(a_queue(), a_file());
         3 -> get(dir);
         4 -> filename:join(get(dir), "fifo");
         5 -> filename:join([get(dir), "none", "such"]);
@@ -439,7 +531,7 @@ usual(pattern) ->
 usual(match_options) ->
     [one_of([last, {limit, rand:uniform(3000)}, {scope, {value(offset), usual(count) - ?LIMIT div 2}}])
      || _ <- lists:seq(1, rand:uniform(3) - 1)];
-usual(line_function) -> one_of([fun max/2, fun(_, Count) -> Count end]);
+usual(fold_function) -> one_of([fun max/2, fun(_, Count) -> Count end]);
 usual(word_position) -> 8 * (rand:uniform(?LIMIT div 8) - 1);
 usual(operation) -> one_of([add, sub, 'band', 'bor', 'bxor', xchg, min, max]);
 usual(lock) -> one_of([shared, shared, exclusive]);
@@ -487,6 +579,17 @@ size() ->
 
 a_file() -> filename:join(get(dir), "file" ++ integer_to_list(rand:uniform(?FILES))).
 
+%% A file that others use in another way; the usual one where all answers are to be the same each time.
+another_kind(Other, Usual) ->
+    case get(closes) of
+        true -> Usual;
+        _ -> Other
+    end.
+
+a_queue() -> filename:join(get(dir), "queue" ++ integer_to_list(rand:uniform(?FILES))).
+
+owners() -> [emmap_fuzz_owner1, emmap_fuzz_owner2].
+
 kept(Kind) ->
     Slot = rand:uniform(?HANDLES),
     case get(table) of
@@ -509,6 +612,18 @@ meddle(Dir, _) ->
     meddle_on().
 
 meddle_on() ->
+    _ = case rand:uniform(2000) of
+            1 -> stop(whereis(one_of(owners())));
+            2 -> file:delete(a_queue());
+            3 -> file:write_file(a_queue(), binary:copy(<<"other\n">>, value_number()));
+            4 -> with_raw(a_queue(), fun(File) -> file:pwrite(File, 16 * value_number(), <<"other">>) end);
+            5 ->
+                with_raw(a_queue(), fun(File) ->
+                                            {ok, _} = file:position(File, value_number()),
+                                            file:truncate(File)
+                                    end);
+            _ -> ok
+        end,
     Name = a_file(),
     Size = value_number(),
     _ = case rand:uniform(12) of

@@ -15,11 +15,11 @@ all() -> [every_export_is_called, random_calls_end_no_vm, one_by_one_a_seed_give
 every_export_is_called(_) ->
     [begin
          Called = lists:usort([{Function, length(Kinds)} || {Of, Function, Kinds} <- emmap_fuzz:functions(), Of =:= Module]),
-         %% What the VM and the shell call.
-         Others = [{module_info, 0}, {module_info, 1}, {init, 0}, {format_error, 2}],
+         %% What the VM and the shell call, and what makes texts.
+         Others = [{module_info, 0}, {module_info, 1}, {init, 0}, {format_error, 1}, {format_error, 2}],
          Exported = lists:sort(Module:module_info(exports) -- Others),
          {Called, Called} = {Called, Exported}
-     end || Module <- [emmap, emmap_atomics], {module, _} <- [code:ensure_loaded(Module)]].
+     end || Module <- [emmap, emmap_atomics, emmap_queue], {module, _} <- [code:ensure_loaded(Module)]].
 
 random_calls_end_no_vm(Config) -> fuzz(Config, seed(), 60000, #{}).
 

@@ -21,7 +21,8 @@ all() ->
      closed_is_an_error, a_full_queue_says_so, options_are_kept_in_the_file, sync_every_shares_syncs,
      a_named_owner_is_restarted_without_loss, an_owner_without_a_queue_does_not_start,
      wrong_arguments_are_explained, errors_have_texts,
-     a_full_disk_leaves_the_queue_as_it_was, no_mail_is_left_behind, killed_vms_lose_nothing].
+     a_full_disk_leaves_the_queue_as_it_was, no_mail_is_left_behind, behaves_as_queue,
+     wrong_model_is_found_and_shrunk, killed_vms_lose_nothing].
 
 init_per_testcase(Case, Config) -> emmap_test:directory(Case, Config).
 end_per_testcase(_, _) -> ok.
@@ -83,7 +84,14 @@ pop_list_takes_no_more_than_asked_for(Config) ->
     ?assertEqual({ok, []}, emmap_queue:pop_list(Queue, 0)),
     ?assertEqual({ok, [1]}, emmap_queue:pop_list(Queue, 1)),
     ?assertEqual({ok, lists:seq(2, 2002)}, emmap_queue:pop_list(Queue, 2001)),
-    ?assertEqual({ok, lists:seq(2003, 3000)}, emmap_queue:pop_list(Queue, 5000)).
+    ?assertEqual({ok, lists:seq(2003, 3000)}, emmap_queue:pop_list(Queue, 5000)),
+    %% Nor of those that came back.
+    ok = emmap_queue:push_list(Queue, [a, b, c]),
+    {ok, a, Receipt} = emmap_queue:take(Queue),
+    ok = emmap_queue:nack(Queue, Receipt),
+    ?assertEqual({ok, []}, emmap_queue:pop_list(Queue, 0)),
+    ?assertEqual({ok, [a]}, emmap_queue:pop_list(Queue, 3)),
+    ?assertEqual({ok, [b, c]}, emmap_queue:pop_list(Queue, 3)).
 
 peek_and_fold_leave_all_there(Config) ->
     Queue = open(Config),
@@ -504,6 +512,27 @@ errors_have_texts(_) ->
     [?assertMatch([_ | _], emmap_queue:format_error(Reason))
      || Reason <- [closed, truncated, full, locked, bad_magic, not_found, last_consumer, {corrupt, term}, {corrupt, 7},
                    enospc, {error, full}]].
+
+%%% Random calls
+
+%% EMMAP_LONG=1 in the environment of `rebar3 ct' runs 10,000 sequences.
+behaves_as_queue(Config) ->
+    Sequences = case os:getenv("EMMAP_LONG") of false -> 500; _ -> 10000 end,
+    Property = emmap_queue_prop:prop_same_as_queue(?config(directory, Config)),
+    case proper:quickcheck(Property, [{numtests, Sequences}, {max_size, 60}, quiet, long_result]) of
+        true -> ok;
+        CounterExample -> ct:fail("~tP~n~tP", [CounterExample, 200, emmap_queue_prop:difference(), 200])
+    end.
+
+%% A property that nothing can fail proves nothing.
+wrong_model_is_found_and_shrunk(Config) ->
+    Wrong = fun({length, _}, Length) when is_integer(Length), Length > 1 -> Length - 1;
+               (_, Answer) -> Answer
+            end,
+    Property = emmap_queue_prop:prop_same_as_queue(?config(directory, Config), Wrong),
+    [{_, _, Steps}] = proper:quickcheck(Property, [{numtests, 500}, {max_size, 60}, quiet, long_result]),
+    %% The length is asked for at the end of every sequence.
+    ?assert(length(Steps) =< 2, Steps).
 
 %%% Kills
 

@@ -71,6 +71,8 @@ make(Name, File, Count, Before) ->
             new ->
                 case initialise(File, Count) of
                     {ok, Found} -> unlocked(File, {ok, File, Found});
+                    %% Somebody has written zeroes over it meanwhile.
+                    new -> close(File, changed);
                     Error -> take_back(Name, File, Before, Error)
                 end;
             {ok, Found} -> unlocked(File, {ok, File, Found});

@@ -231,7 +231,7 @@ pop(Queue, Timeout) when ?is_timeout(Timeout) ->
     ?on(Queue, Handle, Consumer, [Queue, Timeout], wait(fun emmap_nif:queue_pop/2, Handle, Consumer, Timeout));
 pop(Queue, Timeout) -> ?badarg([Queue, Timeout], {2, not_a_timeout}).
 
-%% @doc Takes up to `Max' terms away at once.
+%% @doc Takes up to `Max' terms away at once. Those that were taken and came back are first, one by one.
 -spec pop_list(Queue :: name(), Max :: non_neg_integer()) -> {ok, [term()]} | empty | {error, reason()}.
 pop_list(Queue, Max) when is_integer(Max), Max >= 0, Max =< 16#7fffffff ->
     ?on(Queue, Handle, Consumer, [Queue, Max], emmap_nif:queue_pop_list(Handle, Consumer, Max));

@@ -88,7 +88,7 @@ extension Queue where Store: ~Copyable {
   }
 
   /// Takes up to `most` messages away. `body` is given each before it is gone; where it throws, those that it was given
-  /// stay, too. Messages that were taken and came back are first. Returns how many there were.
+  /// stay, too. Messages that were taken and came back are first, one at a time. Returns how many there were.
   ///
   /// While others are taken and not acknowledged, what is taken away behind them comes again after a crash.
   public func pop(
@@ -96,7 +96,7 @@ extension Queue where Store: ~Copyable {
     _ body: (UnsafeRawBufferPointer) throws(StructureError) -> Void
   ) throws(StructureError) -> Int {
     try with(name, mayBlock: mayBlock) { (consumer) throws(StructureError) in
-      if consumer.outstanding.returnedCount > 0 {
+      if most > 0 && consumer.outstanding.returnedCount > 0 {
         return unsafe try popReturned(&consumer, name.index, body)
       }
       // Acquiring: the records before the tail are there.
