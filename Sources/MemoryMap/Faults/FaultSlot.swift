@@ -80,14 +80,14 @@ import Synchronization
     _ = state.wrappingAdd(Self.one + Self.active, ordering: .releasing)
     _ = unsafe Statistics.place?.pointee.regions.wrappingAdd(1, ordering: .relaxed)
     _ = unsafe Statistics.place?.pointee.mappedBytes.wrappingAdd(length, ordering: .relaxed)
-    if guardBytes > 0 { FaultTable.addDirect(base, base &+ UInt(length)) }
+    if guardBytes > 0 { DirectRanges.add(base, base &+ UInt(length)) }
   }
 
   /// The region goes on behind its end by now.
   func extend(to length: Int) {
     let old = withLock { self.length.exchange(length, ordering: .relaxed) }
     _ = unsafe Statistics.place?.pointee.mappedBytes.wrappingAdd(length &- old, ordering: .relaxed)
-    if guardBytes.load(ordering: .relaxed) > 0 { FaultTable.extendDirect(mappedBase &+ UInt(length)) }
+    if guardBytes.load(ordering: .relaxed) > 0 { DirectRanges.extend(mappedBase, to: mappedBase &+ UInt(length)) }
   }
 
   /// Pages were replaced that nobody is to reach any more.
@@ -99,7 +99,7 @@ import Synchronization
     _ = state.bitwiseAnd(~Self.active, ordering: .releasing)
     _ = unsafe Statistics.place?.pointee.regions.wrappingSubtract(1, ordering: .relaxed)
     _ = unsafe Statistics.place?.pointee.mappedBytes.wrappingSubtract(mappedLength, ordering: .relaxed)
-    if guardBytes.load(ordering: .relaxed) > 0 { FaultTable.removeDirect() }
+    if guardBytes.load(ordering: .relaxed) > 0 { DirectRanges.remove(mappedBase) }
     if isReplaced.load(ordering: .relaxed) && isWritable.load(ordering: .relaxed) {
       Replacement.giveBack(mappedBase, mappedBase &+ UInt(mappedLength))
     }

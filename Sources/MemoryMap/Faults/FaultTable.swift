@@ -71,45 +71,13 @@ enum FaultTable {
     return nil
   }
 
-  // MARK: Regions of direct handles, which bytes to write may come from
+  // MARK: Regions that bytes to write may come from; see DirectRanges
 
-  /// Notes that binaries may point into a range.
-  static func addDirect(_ from: UInt, _ to: UInt) {
-    unsafe storage.lock.lock()
-    defer { unsafe storage.lock.unlock() }
-    unsafe storage.directLow.store(min(from, storage.directLow.load(ordering: .relaxed)), ordering: .relaxed)
-    unsafe storage.directHigh.store(max(to, storage.directHigh.load(ordering: .relaxed)), ordering: .releasing)
-    _ = unsafe storage.directCount.wrappingAdd(1, ordering: .relaxed)
-  }
-
-  /// Notes that one of the ranges ends later by now.
-  static func extendDirect(_ to: UInt) {
-    unsafe storage.lock.lock()
-    unsafe storage.directHigh.store(max(to, storage.directHigh.load(ordering: .relaxed)), ordering: .releasing)
-    unsafe storage.lock.unlock()
-  }
-
-  /// Forgets one of them.
-  static func removeDirect() {
-    unsafe storage.lock.lock()
-    defer { unsafe storage.lock.unlock() }
-    guard unsafe storage.directCount.wrappingSubtract(1, ordering: .relaxed).newValue == 0 else { return }
-    unsafe storage.directLow.store(.max, ordering: .relaxed)
-    unsafe storage.directHigh.store(0, ordering: .relaxed)
-  }
-
-  /// Tells whether any of these regions has bytes that are lost.
+  /// Tells whether any region of a `direct` handle has bytes that are lost.
   static var hasLost: Bool { unsafe storage.lost.load(ordering: .acquiring) > 0 }
 
   /// Counts the regions that have some.
   static func countLost(_ change: Int) { _ = unsafe storage.lost.wrappingAdd(change, ordering: .acquiringAndReleasing) }
-
-  /// Tells whether bytes may lie in a region that binaries point into.
-  @inline(__always)
-  static func mayHold(_ address: UInt) -> Bool {
-    unsafe address < storage.directHigh.load(ordering: .acquiring)
-      && address >= storage.directLow.load(ordering: .relaxed)
-  }
 
   /// Runs `body` on the slot of the region that holds an address, if there is one.
   static func withSlot<R>(holding address: UInt, _ body: (Slot) -> R) -> R? {
@@ -167,9 +135,6 @@ enum FaultTable {
     let installed = Atomic<Bool>(false)
     let process = Atomic<Int32>(0)
     let lost = Atomic<Int>(0)
-    let directCount = Atomic<Int>(0)
-    let directLow = Atomic<UInt>(.max)
-    let directHigh = Atomic<UInt>(0)
   }
 
   // SAFETY: all of it is atomic.

@@ -28,7 +28,7 @@ extension File {
 
   /// Tells whether bytes may lie in a mapping: those of a binary of a `direct` handle.
   @inline(__always)
-  static func mayBeMapped(_ source: UnsafeRawPointer) -> Bool { FaultTable.mayHold(UInt(bitPattern: source)) }
+  static func mayBeMapped(_ source: UnsafeRawPointer) -> Bool { DirectRanges.mayHold(UInt(bitPattern: source)) }
 
   /// Runs `body` on the pieces, none of which lies in a mapping: what does is copied before. It may be part of the very
   /// bytes that are written to, through this mapping or another of the same file; or be lost, and then `truncated` or a
@@ -38,7 +38,7 @@ extension File {
   ) throws(Failure) -> R {
     let isMapped = unsafe pieces.contains { piece in
       let start = UInt(bitPattern: unsafe piece.iov_base)
-      guard FaultTable.mayHold(start) else { return false }
+      guard DirectRanges.mayHold(start) else { return false }
       return unsafe FaultTable.withSlot(holding: start) { _ in true } == true
     }
     if !isMapped { return try unsafe body(pieces) }
@@ -51,7 +51,7 @@ extension File {
   /// Throws `truncated` or a reason of the system if any of these bytes lies in a mapping and is lost.
   public static func checkNotLost(_ bytes: UnsafeRawBufferPointer) throws(Failure) {
     let from = UInt(bitPattern: bytes.baseAddress)
-    guard FaultTable.mayHold(from) else { return }
+    guard DirectRanges.mayHold(from) else { return }
     let to = from &+ UInt(bytes.count)
     guard let fault = unsafe FaultTable.withSlot(holding: from, { unsafe $0.pointee.fault(from: from, to: to) }) ?? nil
     else { return }
