@@ -20,7 +20,8 @@ all() ->
      consumers_see_every_message, an_atom_and_a_binary_are_one_name, names_in_a_file_make_no_atoms,
      purge_is_for_one_consumer, a_queue_has_one_owner, another_vm_takes_the_lock_over,
      a_forgotten_queue_is_closed, a_changed_byte_is_found, a_file_cut_short_is_truncated,
-     files_of_others_are_left_as_they_are, there_can_be_192_consumers,
+     files_of_others_are_left_as_they_are, there_can_be_192_consumers, a_queue_that_is_nearly_empty_stays_small,
+     a_million_messages_slow_nothing_down,
      closed_is_an_error, a_full_queue_says_so, options_are_kept_in_the_file, sync_every_shares_syncs,
      a_named_owner_is_restarted_without_loss, an_owner_without_a_queue_does_not_start,
      wrong_arguments_are_explained, errors_have_texts,
@@ -419,6 +420,51 @@ there_can_be_192_consumers(Config) ->
     ?assertEqual([{ok, it}], lists:usort([emmap_queue:pop(Consumer) || Consumer <- [Queue | Consumers]])),
     ok = emmap_queue:remove_consumer(Queue, <<"100">>),
     {ok, _} = emmap_queue:consumer(Queue, <<"193">>).
+
+%% 60 MB through each consumer; one of them acknowledges.
+a_queue_that_is_nearly_empty_stays_small(Config) ->
+    Queue = open(Config),
+    {ok, Taking} = emmap_queue:consumer(Queue, taking),
+    Message = binary:copy(<<1>>, 1000),
+    [begin
+         ok = emmap_queue:push(Queue, {N, Message}),
+         {ok, {N, _}} = emmap_queue:pop(Queue),
+         {ok, {N, _}, Receipt} = emmap_queue:take(Taking),
+         ok = emmap_queue:ack(Taking, Receipt)
+     end || N <- lists:seq(1, 60000)],
+    #{file_size := Size} = emmap_queue:info(Queue),
+    ?assert(Size =< 65536 + 4 * 65536, Size).
+
+%% The best of some rounds, for others use the machine, too: what looks at each message takes a thousand times as long.
+a_million_messages_slow_nothing_down(Config) ->
+    Path = emmap_test:path(Config, "queue"),
+    {ok, Queue} = emmap_queue:open(Path),
+    Terms = lists:seq(1, 1000),
+    ok = emmap_queue:push_list(Queue, Terms),
+    Few = best(fun() -> push_and_pop(Queue, 200) end),
+    [ok = emmap_queue:push_list(Queue, Terms) || _ <- Terms],
+    Many = best(fun() -> push_and_pop(Queue, 200) end),
+    ?assertEqual(1001000, emmap_queue:length(Queue)),
+    ?assert(Many < 3 * Few + 100, {Few, Many}),
+    Reopen = fun(Handle) ->
+                 ok = emmap_queue:close(Handle),
+                 {Time, {ok, Next}} = timer:tc(fun() -> emmap_queue:open(Path) end),
+                 {Next, Time}
+             end,
+    {Last, Times} = lists:foldl(fun(_, {Handle, All}) -> {Next, Time} = Reopen(Handle), {Next, [Time | All]} end,
+                                {Queue, []}, lists:seq(1, 10)),
+    ?assert(lists:min(Times) < 10000, Times),
+    ?assertMatch(#{recovered := clean, length := 1001000}, emmap_queue:info(Last)).
+
+push_and_pop(_, 0) -> ok;
+push_and_pop(Queue, N) ->
+    ok = emmap_queue:push(Queue, N),
+    {ok, _} = emmap_queue:pop(Queue),
+    true = emmap_queue:length(Queue) >= 1000,
+    push_and_pop(Queue, N - 1).
+
+%% Microseconds.
+best(Fun) -> lists:min([element(1, timer:tc(Fun)) || _ <- lists:seq(1, 50)]).
 
 closed_is_an_error(Config) ->
     Queue = open(Config),
