@@ -16,6 +16,7 @@
          search_of_a_text_that_is_cut_short_is_an_error/1,
          accounts_are_changed_in_place/1, accounts_take_deposits_of_two_vms_at_once/1,
          account_that_is_not_there_is_eof/1, jobs_are_done_once_whoever_dies/1,
+         payments_arrive_once_whoever_is_killed/1, events_go_to_who_asks/1,
          file_arrives_through_a_socket_as_it_is/1,
          c_structs_are_read_as_c_wrote_them/1, file_of_another_layout_is_refused/1]).
 
@@ -33,7 +34,7 @@ all() ->
      follow_prints_lines_as_they_are_written, search_survives_that_its_text_is_rewritten,
      search_of_a_text_that_is_cut_short_is_an_error,
      accounts_are_changed_in_place, accounts_take_deposits_of_two_vms_at_once, account_that_is_not_there_is_eof,
-     jobs_are_done_once_whoever_dies,
+     jobs_are_done_once_whoever_dies, payments_arrive_once_whoever_is_killed, events_go_to_who_asks,
      file_arrives_through_a_socket_as_it_is, c_structs_are_read_as_c_wrote_them, file_of_another_layout_is_refused].
 
 suite() -> [{timetrap, {seconds, 60}}].
@@ -48,15 +49,16 @@ end_per_testcase(_, Config) -> file:del_dir_r(?config(directory, Config)).
 every_example_has_a_case(_) ->
     %% What `make demo' runs is no example.
     ?assertEqual(["accounts.erl", "answer.exs", "ask.erl", "deposit.erl", "follow.erl", "jobs.erl", "measurements.c",
-                  "measurements.erl", "search.erl", "send.erl", "sequences.erl", "withdraw.exs"],
+                  "measurements.erl", "outbox.erl", "search.erl", "send.erl", "sequences.erl", "stages.exs",
+                  "withdraw.exs"],
                  filelib:wildcard("*.{erl,exs,c}", examples()) -- ["demo.erl"]).
 
 %%% All of them
 
 %% The commands in the comment that an example begins with, as they are printed, in a directory that looks like a
 %% checkout after `make'. Files in /tmp and /dev/shm are put elsewhere, so that nobody's are touched; `forever' ends
-%% when nobody reads any more. Cases below run those of ask.erl and of deposit.erl, which belong to two programs each;
-%% answer.exs and withdraw.exs have none.
+%% when nobody reads any more. Cases below run those of ask.erl and of deposit.erl, which belong to two programs each,
+%% and of stages.exs; answer.exs and withdraw.exs have none.
 head_comments_do_as_printed(Config) ->
     Checkout = checkout(Config),
     Text = path(Config, "TEXT"),
@@ -66,6 +68,7 @@ head_comments_do_as_printed(Config) ->
                  "follow.erl" => [<<"a WORD in a text">>],
                  "measurements.c" => [],
                  "measurements.erl" => [<<"1700000002: sensor 252: 61.5 % (-2)">>],
+                 "outbox.erl" => [<<"2 new, 1 known">>, <<"290">>],
                  "search.erl" => [<<"1 times in 17 bytes">>],
                  "send.erl" => [<<"whole file: 17 bytes, same">>, <<"a part: 8 bytes, same">>],
                  "sequences.erl" => [<<"order 0">>, <<"order 4">>, <<"order 5">>]},
@@ -110,7 +113,8 @@ in_shell(Directory, Commands) ->
 wrong_arguments_get_a_usage_line(_) ->
     Wrong = [{"accounts.erl", ["file", "withdraw"]}, {"ask.erl", ["file"]}, {"deposit.erl", ["file"]},
              {"follow.erl", []}, {"follow.erl", ["file", "0"]}, {"jobs.erl", ["file", "push"]},
-             {"measurements.erl", []}, {"search.erl", ["file"]}, {"search.erl", ["file", ""]},
+             {"measurements.erl", []}, {"outbox.erl", ["file", "pay", "key"]},
+             {"search.erl", ["file"]}, {"search.erl", ["file", ""]},
              {"send.erl", ["one", "two"]}, {"sequences.erl", ["file"]}],
     [begin
          {Status, Output} = escript(Name, Args),
@@ -122,7 +126,8 @@ wrong_arguments_get_a_usage_line(_) ->
         Elixir ->
             ?assertEqual({2, <<"usage: elixir answer.exs FILE\n">>}, run(Elixir, [example("answer.exs")])),
             ?assertEqual({2, <<"usage: elixir withdraw.exs JOURNAL AMOUNT...\n">>},
-                         run(Elixir, [example("withdraw.exs"), "file"]))
+                         run(Elixir, [example("withdraw.exs"), "file"])),
+            ?assertEqual({2, <<"usage: elixir stages.exs FILE COUNT\n">>}, run(Elixir, [example("stages.exs")]))
     end.
 
 empty_files_get_a_clear_message(Config) ->
@@ -392,6 +397,45 @@ jobs_are_done_once_whoever_dies(Config) ->
     ?assertEqual({0, <<"0 left\n">>}, Run(["left"])),
     {ok, Done} = file:read_file(Target),
     ?assertEqual(Texts, [lists:nthtail(17, Line) || Line <- string:lexemes(binary_to_list(Done), "\n")]).
+
+%%% outbox.erl
+
+%% The program that drains it is killed again and again, wherever it is.
+payments_arrive_once_whoever_is_killed(Config) ->
+    Outbox = path(Config, "outbox"),
+    Database = path(Config, "payments"),
+    Module = load("outbox.erl"),
+    Keys = lists:seq(1, 20000),
+    {ok, Queue} = emmap_queue:open(Outbox),
+    %% Each is paid twice: who pays may not have heard that it was.
+    [ok = Module:pay(Queue, [{integer_to_binary(Key), Key} || Key <- Keys]) || _ <- [1, 2]],
+    ok = emmap_queue:close(Queue),
+    Killed = [begin
+                  Port = start(os:find_executable("escript"), [example("outbox.erl"), Outbox, "drain", Database]),
+                  {os_pid, Pid} = erlang:port_info(Port, os_pid),
+                  ok = until(fun() -> filelib:file_size(Database) > Bytes orelse not is_running(Pid) end),
+                  _ = os:cmd("kill -KILL " ++ integer_to_list(Pid)),
+                  element(1, finish(Port, <<>>))
+              end || Bytes <- [0, 50000, 100000, 200000]],
+    ?assert(lists:member(128 + 9, Killed)),
+    ?assertMatch({0, _}, escript("outbox.erl", [Outbox, "drain", Database])),
+    ?assertEqual(lists:sum(Keys), Module:total(Database)).
+
+is_running(Pid) -> filelib:is_file("/proc/" ++ integer_to_list(Pid)).
+
+%%% stages.exs
+
+events_go_to_who_asks(Config) ->
+    _ = elixir(),
+    [Line] = head_commands("stages.exs"),
+    {0, Output} = in_shell(checkout(Config), command(Line, Config)),
+    Events = [list_to_integer(Event) || "event " ++ Event <- string:lexemes(binary_to_list(Output), "\n")],
+    ?assertEqual(lists:seq(1, 10), lists:sort(Events)),
+    ?assertMatch({_, _}, binary:match(Output, <<"10 handled, consumers that died: ">>)),
+    ?assert(filelib:is_file(path(Config, "at-events"))),
+    {ok, Queue} = emmap_queue:open(path(Config, "at-events")),
+    ?assertEqual(0, emmap_queue:length(Queue)),
+    ok = emmap_queue:close(Queue).
 
 %%% send.erl
 

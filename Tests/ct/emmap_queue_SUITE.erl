@@ -6,6 +6,7 @@
 -compile([export_all, nowarn_export_all]).
 
 -include_lib("common_test/include/ct.hrl").
+-include_lib("kernel/include/file.hrl").
 -include_lib("stdlib/include/assert.hrl").
 
 suite() -> [{timetrap, {minutes, 30}}].
@@ -18,6 +19,9 @@ all() ->
      who_waits_is_told_of_close, a_message_for_a_dead_waiter_goes_to_another, every_waiter_gets_one,
      consumers_see_every_message, an_atom_and_a_binary_are_one_name, names_in_a_file_make_no_atoms,
      purge_is_for_one_consumer, a_queue_has_one_owner, another_vm_takes_the_lock_over,
+     a_forgotten_queue_is_closed, a_changed_byte_is_found, a_file_cut_short_is_truncated,
+     files_of_others_are_left_as_they_are, there_can_be_192_consumers, a_queue_that_is_nearly_empty_stays_small,
+     a_million_messages_slow_nothing_down,
      closed_is_an_error, a_full_queue_says_so, options_are_kept_in_the_file, sync_every_shares_syncs,
      a_named_owner_is_restarted_without_loss, an_owner_without_a_queue_does_not_start,
      wrong_arguments_are_explained, errors_have_texts,
@@ -348,6 +352,120 @@ another_vm_takes_the_lock_over(Config) ->
     ?assertMatch(#{recovered := #{messages := 0, bytes := 0}}, emmap_queue:info(Queue)),
     ?assertEqual([it], drain(Queue)).
 
+%% Nobody has closed it: what was not synced is read.
+a_forgotten_queue_is_closed(Config) ->
+    ok = emmap_test:in_process(fun() -> emmap_queue:push_list(open(Config), [a, b]) end),
+    Path = emmap_test:path(Config, "queue"),
+    emmap_test:wait_until(fun() ->
+        case emmap_queue:open(Path) of
+            {ok, Queue} ->
+                ?assertMatch(#{recovered := #{messages := 0, bytes := 0}}, emmap_queue:info(Queue)),
+                ?assertEqual([a, b], drain(Queue)),
+                true;
+            {error, locked} -> false
+        end
+    end).
+
+a_changed_byte_is_found(Config) ->
+    Queue = open(Config, [{type, binary}]),
+    ok = emmap_queue:push_list(Queue, [<<"first">>, <<"second">>, <<"third">>]),
+    Path = emmap_test:path(Config, "queue"),
+    {ok, Bytes} = file:read_file(Path),
+    {Place, _} = binary:match(Bytes, <<"second">>),
+    {ok, File} = file:open(Path, [raw, read, write]),
+    ok = file:pwrite(File, Place, <<"S">>),
+    ?assertEqual({ok, <<"first">>}, emmap_queue:pop(Queue)),
+    {error, {corrupt, Where}} = emmap_queue:pop(Queue),
+    ok = file:close(File),
+    [?assertEqual({error, {corrupt, Where}}, Call(Queue))
+     || Call <- [fun emmap_queue:pop/1, fun emmap_queue:peek/1, fun emmap_queue:take/1,
+                 fun(Q) -> emmap_queue:pop_list(Q, 2) end, fun(Q) -> emmap_queue:fold(fun max/2, <<>>, Q) end]],
+    ok = emmap_queue:close(Queue),
+    ?assertEqual({error, {corrupt, Where}}, emmap_queue:pop(open(Config, [{type, binary}]))).
+
+a_file_cut_short_is_truncated(Config) ->
+    Queue = open(Config),
+    ok = emmap_queue:push_list(Queue, [{N, binary:copy(<<N>>, 30000)} || N <- lists:seq(1, 20)]),
+    Path = emmap_test:path(Config, "queue"),
+    Size = filelib:file_size(Path),
+    emmap_vm:cut(Path, Size div 2),
+    Popped = (fun Pop(N) ->
+                  case emmap_queue:pop(Queue) of
+                      {ok, Term} ->
+                          ?assertEqual({N, binary:copy(<<N>>, 30000)}, Term),
+                          Pop(N + 1);
+                      {error, truncated} -> N - 1
+                  end
+              end)(1),
+    ?assert(Popped < 20).
+
+%% That of saleyn/emmap begins with its size, and where its messages begin and end, as 32-bit big-endian words.
+files_of_others_are_left_as_they_are(Config) ->
+    Message = term_to_binary(message),
+    Size = byte_size(Message) + 8,
+    Other = <<1024:32, 16:32, (16 + Size):32, (16 + Size):32, Size:32, Message/binary, Size:32>>,
+    [begin
+         Path = emmap_test:file(Config, "other", Bytes),
+         ?assertEqual({error, bad_magic}, emmap_queue:open(Path)),
+         ?assertEqual({ok, Bytes}, file:read_file(Path))
+     end || Bytes <- [<<Other/binary, 0:(1024 - byte_size(Other))/unit:8>>, <<Other/binary, 0:100000/unit:8>>, <<"x">>,
+                      <<"EMMAP01\n", 2:64/little, 0:64, 0:64>>]].
+
+there_can_be_192_consumers(Config) ->
+    Queue = open(Config),
+    Consumers = [begin {ok, Consumer} = emmap_queue:consumer(Queue, integer_to_binary(N)), Consumer end
+                 || N <- lists:seq(2, 192)],
+    ?assertEqual({error, full}, emmap_queue:consumer(Queue, <<"193">>)),
+    ok = emmap_queue:push(Queue, it),
+    ?assertEqual([{ok, it}], lists:usort([emmap_queue:pop(Consumer) || Consumer <- [Queue | Consumers]])),
+    ok = emmap_queue:remove_consumer(Queue, <<"100">>),
+    {ok, _} = emmap_queue:consumer(Queue, <<"193">>).
+
+%% 60 MB through each consumer; one of them acknowledges.
+a_queue_that_is_nearly_empty_stays_small(Config) ->
+    Queue = open(Config),
+    {ok, Taking} = emmap_queue:consumer(Queue, taking),
+    Message = binary:copy(<<1>>, 1000),
+    [begin
+         ok = emmap_queue:push(Queue, {N, Message}),
+         {ok, {N, _}} = emmap_queue:pop(Queue),
+         {ok, {N, _}, Receipt} = emmap_queue:take(Taking),
+         ok = emmap_queue:ack(Taking, Receipt)
+     end || N <- lists:seq(1, 60000)],
+    #{file_size := Size} = emmap_queue:info(Queue),
+    ?assert(Size =< 65536 + 4 * 65536, Size).
+
+%% The best of some rounds, for others use the machine, too: what looks at each message takes a thousand times as long.
+a_million_messages_slow_nothing_down(Config) ->
+    Path = emmap_test:path(Config, "queue"),
+    {ok, Queue} = emmap_queue:open(Path),
+    Terms = lists:seq(1, 1000),
+    ok = emmap_queue:push_list(Queue, Terms),
+    Few = best(fun() -> push_and_pop(Queue, 200) end),
+    [ok = emmap_queue:push_list(Queue, Terms) || _ <- Terms],
+    Many = best(fun() -> push_and_pop(Queue, 200) end),
+    ?assertEqual(1001000, emmap_queue:length(Queue)),
+    ?assert(Many < 3 * Few + 100, {Few, Many}),
+    Reopen = fun(Handle) ->
+                 ok = emmap_queue:close(Handle),
+                 {Time, {ok, Next}} = timer:tc(fun() -> emmap_queue:open(Path) end),
+                 {Next, Time}
+             end,
+    {Last, Times} = lists:foldl(fun(_, {Handle, All}) -> {Next, Time} = Reopen(Handle), {Next, [Time | All]} end,
+                                {Queue, []}, lists:seq(1, 10)),
+    ?assert(lists:min(Times) < 10000, Times),
+    ?assertMatch(#{recovered := clean, length := 1001000}, emmap_queue:info(Last)).
+
+push_and_pop(_, 0) -> ok;
+push_and_pop(Queue, N) ->
+    ok = emmap_queue:push(Queue, N),
+    {ok, _} = emmap_queue:pop(Queue),
+    true = emmap_queue:length(Queue) >= 1000,
+    push_and_pop(Queue, N - 1).
+
+%% Microseconds.
+best(Fun) -> lists:min([element(1, timer:tc(Fun)) || _ <- lists:seq(1, 50)]).
+
 closed_is_an_error(Config) ->
     Queue = open(Config),
     ok = emmap_queue:push(Queue, it),
@@ -410,6 +528,8 @@ fill_disk(Directory) ->
 
 options_are_kept_in_the_file(Config) ->
     Queue = open(Config, [{type, binary}, {chmod, 8#640}]),
+    {ok, #file_info{mode = Mode}} = file:read_file_info(emmap_test:path(Config, "queue")),
+    ?assertEqual(8#640, Mode band 8#777),
     ok = emmap_queue:push(Queue, <<"x">>),
     ok = emmap_queue:close(Queue),
     {ok, Again} = emmap_queue:open(emmap_test:path(Config, "queue"), [{segment_size, 1 bsl 20}, {type, term}]),
@@ -434,9 +554,11 @@ a_named_owner_is_restarted_without_loss(Config) ->
     ok = emmap_queue:push(Name, one),
     exit(Owner, kill),
     receive {'EXIT', Owner, killed} -> ok end,
+    %% It went through no process.
+    ok = emmap_queue:push(Name, meanwhile),
     {ok, Next} = emmap_queue:start_link({local, Name}, Path, []),
     ok = emmap_queue:push(Name, two),
-    ?assertEqual([one, two], drain(Name)),
+    ?assertEqual([one, meanwhile, two], drain(Name)),
     ok = gen_server:stop(Next),
     ?assertEqual({error, closed}, emmap_queue:pop(Name)),
     Queue = open(Config),
@@ -467,6 +589,7 @@ wrong_arguments_are_explained(Config) ->
                  {fun() -> emmap_queue:open({a}, []) end, 1, "file name"},
                  {fun() -> emmap_queue:open(Path, [no_option]) end, 2, "unknown option no_option"},
                  {fun() -> emmap_queue:open(Path, [{segment_size, 65535}]) end, 2, "bad value"},
+                 {fun() -> emmap_queue:open(Path, [{segment_size, 100000}]) end, 2, "bad value"},
                  {fun() -> emmap_queue:open(Path, [{segment_size, 1 bsl 30}]) end, 2, "bad value"},
                  {fun() -> emmap_queue:open(Path, [{max_size, 0}]) end, 2, "bad value"},
                  {fun() -> emmap_queue:open(Path, [{type, text}]) end, 2, "bad value"},

@@ -29,6 +29,42 @@ extension Queue where Store: ~Copyable {
     _ storage: consuming Store, _ options: QueueOptions = QueueOptions()
   ) throws(StructureError) -> Queue {
     if try !storage.tryLock() { throw .locked }
+    let found: Found
+    do throws(StructureError) { found = try find(in: storage, options) } catch {
+      letGo(of: storage)
+      throw error
+    }
+    let (superblock, tail) = (found.superblock, found.tail)
+    var opened = Opened(
+      storage: storage, page: found.page, maximumSize: options.maximumSize, superblock: superblock,
+      tail: tail, table: found.table, consumers: InlineArray { _ in Guarded(Consumer()) })
+    #if DEBUG
+      opened.omissions = options.omissions
+    #endif
+    var queue = Queue(opened)
+    do throws(StructureError) { try queue.recover(from: tail, superblock) } catch {
+      letGo(of: queue.storage)
+      throw error
+    }
+    return queue
+  }
+
+  /// Closes a file that is no queue that can be used: now, so that it is locked no longer than this call takes.
+  private static func letGo(of storage: borrowing Store) {
+    do throws(StructureError) { try storage.close() } catch {}
+  }
+
+  private struct Found: ~Copyable {
+    var page: StaticPage
+    var superblock: Superblock
+    var tail: Place
+    var table: SegmentTable
+  }
+
+  /// What is in a file; in an empty one it is made.
+  private static func find(
+    in storage: borrowing Store, _ options: QueueOptions
+  ) throws(StructureError) -> Found {
     let checksum = Checksum()
     var page = try StaticPage.read(from: storage, magic: Format.magic, checksum)
     if page == nil {
@@ -49,15 +85,7 @@ extension Queue where Store: ~Copyable {
     else { throw .corrupt(Superblock.offset(0)) }
     let table = try Self.table(
       storage, shift: Int(page.parameter), first: Int(truncatingIfNeeded: superblock.oldest), checksum)
-    var opened = Opened(
-      storage: storage, page: page, maximumSize: options.maximumSize, superblock: superblock, tail: tail,
-      table: table, consumers: InlineArray { _ in Guarded(Consumer()) })
-    #if DEBUG
-      opened.omissions = options.omissions
-    #endif
-    var queue = Queue(opened)
-    try queue.recover(from: tail, superblock)
-    return queue
+    return Found(page: page, superblock: superblock, tail: tail, table: table)
   }
 
   /// Makes an empty queue. The static page comes last: without it the next one who opens the file starts again.
