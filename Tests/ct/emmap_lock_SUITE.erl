@@ -12,7 +12,7 @@ all() ->
     [lock_file_keeps_other_handles_out, shared_locks_go_together, a_lock_takes_the_place_of_another,
      unlock_file_gives_it_back, a_closed_handle_has_no_lock, a_dropped_handle_has_no_lock, lock_file_waits_for_its_turn,
      a_timeout_has_bounds, a_killed_waiter_gets_nothing, many_waiters_hold_no_scheduler, vms_take_turns,
-     a_killed_vm_has_no_lock, other_programs_see_the_lock, the_exclusive_lock_needs_write, remap_keeps_the_lock,
+     a_lock_is_not_kept_by_binaries, a_killed_vm_has_no_lock, other_programs_see_the_lock, the_exclusive_lock_needs_write, remap_keeps_the_lock,
      locks_refuse_wrong_arguments, counters_are_made_beside_a_lock,
      counters_are_made_again_in_a_file_that_was_emptied].
 
@@ -78,6 +78,23 @@ a_dropped_handle_has_no_lock(Config) ->
     ok = emmap_test:in_process(fun() -> emmap:lock_file(open(Config), exclusive) end),
     Other = open(Config),
     ?assertEqual(ok, emmap:lock_file(Other, exclusive, 20000)).
+
+%% What a binary keeps is the mapping, which belongs to the handle's open file as the lock does.
+a_lock_is_not_kept_by_binaries(Config) ->
+    Locked = fun() ->
+                 One = open(Config, [shared, write, direct]),
+                 {ok, Bytes} = emmap:pread(One, 0, 16),
+                 ok = emmap:lock_file(One, exclusive),
+                 {One, Bytes}
+             end,
+    Other = open(Config),
+    {One, Bytes} = Locked(),
+    ok = emmap:close(One),
+    ?assertEqual(ok, emmap:lock_file(Other, exclusive)),
+    ok = emmap:unlock_file(Other),
+    Kept = emmap_test:in_process(fun() -> element(2, Locked()) end),
+    ?assertEqual(ok, emmap:lock_file(Other, exclusive, 20000)),
+    ?assertEqual({16, 16}, {byte_size(Bytes), byte_size(Kept)}).
 
 lock_file_waits_for_its_turn(Config) ->
     {One, Other} = {open(Config), open(Config)},

@@ -133,7 +133,7 @@ import Synchronization
       if wasOpen { unsafe region.pointee.forgetDescriptor(end: region.pointee.base + slack + size) }
       unsafe memory.release(region)
     }
-    if wasOpen { Reaper.later(.file(descriptor.number, autoUnlink)) }
+    if wasOpen { Reaper.later(.file(descriptor.number, autoUnlink, isLocked: heldLock != .none)) }
   }
 
   /// Tells whether nobody can use the file any more.
@@ -177,6 +177,7 @@ import Synchronization
     }
     if waits { data.unlock() }
     autoUnlink?.run()
+    if heldLock != .none { File.giveBackLock(descriptor.number) }
     descriptor.shut()
     return true
   }

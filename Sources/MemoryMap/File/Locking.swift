@@ -54,6 +54,9 @@ extension File {
   /// What the handle has; known while `structure` is held.
   var heldLock: FileLock { FileLock(rawValue: locked.load(ordering: .relaxed)) ?? .none }
 
+  /// To be done before the descriptor is closed: the lock would stay with mappings that binaries keep.
+  static func giveBackLock(_ descriptor: Int32) { _ = sys_lock_file(descriptor, FileLock.none.kind) }
+
   /// False if somebody else has a lock in the way.
   static func setLock(_ descriptor: Int32, _ lock: FileLock) throws(Failure) -> Bool {
     while sys_lock_file(descriptor, lock.kind) != 0 {

@@ -13,8 +13,8 @@ public enum Reaper {
     case region(FaultTable.Slot)
     /// Unmap a range that the system did not let go before.
     case range(UInt, Int)
-    /// Close a descriptor (unless -1) and delete its file, if that is wanted.
-    case file(Int32, AutoUnlink?)
+    /// Close a descriptor (unless -1), give back its lock, and delete its file, if that is wanted.
+    case file(Int32, AutoUnlink?, isLocked: Bool)
 
     fileprivate func run(mayWait: Bool) {
       switch self {
@@ -24,9 +24,10 @@ public enum Reaper {
         unsafe inSlices(start, length, slot.pointee.mappedPage) { unmap($0, $1) }
         unsafe FaultTable.release(slot)
       case .range(let start, let length): unmap(start, length)
-      case .file(let descriptor, let autoUnlink):
+      case .file(let descriptor, let autoUnlink, let isLocked):
         if !mayWait && (autoUnlink != nil || isDeleted(descriptor)) { return unsafe slow.add(self) }
         autoUnlink?.run()
+        if isLocked { File.giveBackLock(descriptor) }
         if descriptor >= 0 { _ = close(descriptor) }
       }
     }
