@@ -234,6 +234,11 @@ static inline sys_file_system_t sys_file_system(int fd) {
   return result;
 }
 
+// Has 1024 bytes fetched, for stores that come soon.
+static inline void sys_prefetch_kilobyte(const void *bytes) {
+  for (int i = 0; i < 1024; i += 64) __builtin_prefetch((const char *)bytes + i, 1);
+}
+
 static inline void sys_pause(void) {
 #if defined(__x86_64__)
   __builtin_ia32_pause();

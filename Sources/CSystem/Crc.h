@@ -35,23 +35,23 @@ static inline _Bool crc32c_has_instruction(void) {
   return c >> 20 & 1;
 }
 
-__attribute__((target("sse4.2"))) static inline uint32_t crc32c_instruction(
-    uint32_t crc, const void *bytes, size_t count) {
+// In assembly, because a function that is compiled for SSE4.2 would not be inlined into others.
+static inline uint32_t crc32c_instruction(uint32_t crc, const void *bytes, size_t count) {
   const unsigned char *next = (const unsigned char *)bytes;
   uint64_t wide = crc;
   for (; count >= 8; count -= 8, next += 8) {
     uint64_t word;
     memcpy(&word, next, 8);
-    wide = __builtin_ia32_crc32di(wide, word);
+    __asm__("crc32q %1, %0" : "+r"(wide) : "rm"(word));
   }
   crc = (uint32_t)wide;
   if (count & 4) {
     uint32_t word;
     memcpy(&word, next, 4);
-    crc = __builtin_ia32_crc32si(crc, word);
+    __asm__("crc32l %1, %0" : "+r"(crc) : "rm"(word));
     next += 4;
   }
-  for (count &= 3; count > 0; count--) crc = __builtin_ia32_crc32qi(crc, *next++);
+  for (count &= 3; count > 0; count--) __asm__("crc32b %1, %0" : "+r"(crc) : "rm"(*next++));
   return crc;
 }
 

@@ -48,7 +48,11 @@ public struct MappedStorage: Storage, ~Copyable {
   public func write(_ source: UnsafeRawPointer, count: Int, at offset: Int) throws(StructureError) {
     do throws(Failure) {
       let outcome = try unsafe file.access(.write, at: offset, count: count, .unlimited) { region, target, count in
-        (unsafe file.copy(target, source, count, region, target), touched: count)
+        // Records are written one behind the other. The lines of memory that come next are fetched many at once: a fence,
+        // in a lock or in the VM, waits for all that are on the way, and so it finds some but seldom.
+        let (start, end) = (UInt(bitPattern: target), UInt(bitPattern: target) &+ UInt(bitPattern: count))
+        if (start ^ end) > 1023 { unsafe sys_prefetch_kilobyte(UnsafeRawPointer(bitPattern: (end | 1023) &+ 1)) }
+        return (unsafe file.copy(target, source, count, region, target), touched: count)
       }
       guard case .done = outcome else { throw .truncated }
     } catch {

@@ -16,6 +16,9 @@ struct Consumer: ~Copyable {
   var pendingCopy = -1
   /// The next message that was not handed out yet.
   var cursor = Place(position: 0, number: 0, epoch: 0)
+  /// The tail as it was seen last: while there are messages before it, `pop` does not look at what pushes write all the
+  /// time.
+  var tail = 0
   var outstanding = Outstanding()
   var deliveries = 0
   var reader = Reader()
@@ -99,13 +102,17 @@ extension Queue where Store: ~Copyable {
       if most > 0 && consumer.outstanding.returnedCount > 0 {
         return unsafe try popReturned(&consumer, name.index, body)
       }
-      // Acquiring: the records before the tail are there.
-      let tail = self.tail.load(ordering: .acquiring)
       var cursor = consumer.cursor
       var count = 0
-      while count < most && cursor.position < tail {
+      while count < most {
         do throws(StructureError) {
-          guard let (_, next) = unsafe try message(at: cursor, limit: tail, &consumer.reader, body) else { break }
+          guard let (_, next) = unsafe try message(at: cursor, limit: consumer.tail, &consumer.reader, body) else {
+            // Acquiring: the records before the tail are there.
+            let tail = self.tail.load(ordering: .acquiring)
+            if tail == consumer.tail { break }
+            consumer.tail = tail
+            continue
+          }
           cursor = next
           count &+= 1
         } catch {

@@ -26,8 +26,6 @@ import Synchronization
   /// What opening found.
   public internal(set) var recovered = Recovered()
 
-  let tail: Atomic<Int>
-  let number: Atomic<Int>
   let failure = Atomic<Int>(0)
   private let incarnations = Atomic<Int>(1)
 
@@ -35,6 +33,12 @@ import Synchronization
   let checkpoint: Guarded<Checkpoint>
   let consumers: InlineArray<192, Guarded<Consumer>>
   let table: Guarded<SegmentTable>
+
+  // What each push writes, on a cache line that it shares with nothing.
+  private let padding = InlineArray<8, Int>(repeating: 0)
+  let tail: Atomic<Int>
+  let number: Atomic<Int>
+  private let paddingBehind = InlineArray<8, Int>(repeating: 0)
 
   #if DEBUG
     let omissions: Omissions
