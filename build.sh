@@ -48,8 +48,8 @@ platform() {
         io:put_chars(lists:join("-", [Machine | Wanted])), halt().'
 }
 
-# library_name [PLATFORM]: what a library for this platform, or that one, is called, without its ending. With emmap's own
-# version, so that one left over from another version is not taken.
+# library_name [PLATFORM]: what a library for this platform, or that one, is called, without its ending. With emmap's
+# own version, so that one left over from another version is not taken.
 library_name() {
     version=$(sed -n 's/.*{vsn, "\([^"]*\)"}.*/\1/p' erlang/emmap.app.src)
     printf 'emmap-%s-nif-%s-%s\n' "$version" "$nif_version" "${1:-$(platform)}"
