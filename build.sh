@@ -48,8 +48,8 @@ platform() {
         io:put_chars(lists:join("-", [Machine | Wanted])), halt().'
 }
 
-# library_name [PLATFORM]: what a library for this platform, or that one, is called, without its ending. With emmap's own
-# version, so that one left over from another version is not taken.
+# library_name [PLATFORM]: what a library for this platform, or that one, is called, without its ending. With emmap's
+# own version, so that one left over from another version is not taken.
 library_name() {
     version=$(sed -n 's/.*{vsn, "\([^"]*\)"}.*/\1/p' erlang/emmap.app.src)
     printf 'emmap-%s-nif-%s-%s\n' "$version" "$nif_version" "${1:-$(platform)}"
@@ -147,14 +147,48 @@ docs() {
         [ -f "$output/ebin/emmap.beam" ] || continue
         if [ -z "$(find erlang/src -name '*.erl' -newer "$output/doc/chunks/emmap.chunk" 2>&1)" ]; then continue; fi
         # Without EDoc the shells still print specs. Nothing about documentation may fail somebody's build.
+        #
+        # What EDoc writes are trees of HTML. From OTP 27 on, whose own documentation is in Markdown, so are these: the
+        # IEx of later days reads nothing else.
         erl -noshell -eval '
+            Plain =
+                fun P({_, _, Content}) -> P(Content);
+                    P(Contents) when is_list(Contents) -> lists:map(P, Contents);
+                    P(Text) -> Text
+                end,
+            Markdown =
+                fun M({p, _, Content}) -> [M(Content), "\n\n"];
+                    M({code, _, Content}) -> ["`", Plain(Content), "`"];
+                    M({pre, _, Content}) -> ["```\n", Plain(Content), "\n```\n\n"];
+                    M({li, _, Content}) -> ["- ", M(Content), "\n"];
+                    M({dt, _, Content}) -> ["- ", M(Content), ": "];
+                    M({dd, _, Content}) -> [M(Content), "\n"];
+                    M({List, _, Content}) when List =:= ul; List =:= dl -> ["\n", M(Content), "\n"];
+                    M({_, _, Content}) -> M(Content);
+                    M(Contents) when is_list(Contents) -> lists:map(M, Contents);
+                    M(Text) -> Text
+                end,
+            Texts =
+                fun(#{} = Docs) -> maps:map(fun(_, Tree) -> unicode:characters_to_binary(Markdown(Tree)) end, Docs);
+                   (None) -> None
+                end,
+            Rewrite =
+                fun(File) ->
+                        {ok, Bytes} = file:read_file(File),
+                        {docs_v1, Where, Language, _, Module, Meta, Docs} = binary_to_term(Bytes),
+                        All = [{Name, At, Signature, Texts(Doc), More} || {Name, At, Signature, Doc, More} <- Docs],
+                        Chunk = {docs_v1, Where, Language, <<"text/markdown">>, Texts(Module), Meta, All},
+                        ok = file:write_file(File, term_to_binary(Chunk, [compressed]))
+                end,
             case code:which(edoc_doclet_chunks) of
                 non_existing -> ok;
                 _ ->
                     [Directory] = init:get_plain_arguments(),
                     edoc:files(filelib:wildcard("erlang/src/*.erl"),
                                [{doclet, edoc_doclet_chunks}, {layout, edoc_layout_chunks}, {preprocess, true},
-                                {dir, Directory}])
+                                {dir, Directory}]),
+                    [Rewrite(File) || erlang:system_info(otp_release) >= "27",
+                                      File <- filelib:wildcard(filename:join([Directory, "chunks", "*.chunk"]))]
             end, halt().' -extra "$output/doc" >/dev/null 2>&1 || true
     done
 }
