@@ -72,7 +72,15 @@ a_closed_handle_has_no_lock(Config) ->
     ?assertEqual(ok, emmap:lock_file(Other, exclusive)),
     ?assertEqual({error, closed}, emmap:lock_file(One, shared)),
     ?assertEqual({error, closed}, emmap:lock_file(One, shared, infinity)),
-    ?assertEqual({error, closed}, emmap:unlock_file(One)).
+    ?assertEqual({error, closed}, emmap:unlock_file(One)),
+    %% A binary keeps the mapping, and the mapping kept the lock.
+    ok = emmap:unlock_file(Other),
+    Direct = open(Config, [shared, write, direct]),
+    {ok, Held} = emmap:pread(Direct, 0, 80),
+    ok = emmap:lock_file(Direct, exclusive),
+    ok = emmap:close(Direct),
+    ?assertEqual(ok, emmap:lock_file(Other, exclusive)),
+    ?assertEqual(<<0:640>>, Held).
 
 a_dropped_handle_has_no_lock(Config) ->
     ok = emmap_test:in_process(fun() -> emmap:lock_file(open(Config), exclusive) end),

@@ -177,6 +177,10 @@ import Synchronization
     }
     if waits { data.unlock() }
     autoUnlink?.run()
+    // The system keeps it for as long as a mapping is there, and binaries keep that of a direct handle.
+    if heldLock != .none {
+      _ = try? descriptor.withDescriptor { (number) throws(Failure) in try Self.setLock(number, .none) }
+    }
     descriptor.shut()
     return true
   }
