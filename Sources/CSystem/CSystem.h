@@ -89,6 +89,34 @@ static inline void sys_futex_wake_all(const void *word) {
   syscall(SYS_futex, word, FUTEX_WAKE_PRIVATE, INT_MAX, NULL, NULL, 0);
 }
 
+// The same for words that several processes have mapped: the kernel then knows a word by its file and place in it.
+static inline void sys_futex_wake_shared(const void *word) {
+  syscall(SYS_futex, word, FUTEX_WAKE, INT_MAX, NULL, NULL, 0);
+}
+// Returns 0 when woken, or an errno.
+static inline int sys_futex_wait_shared(const void *word, uint32_t expected, long milliseconds) {
+  struct timespec limit = {milliseconds / 1000, milliseconds % 1000 * 1000000};
+  return syscall(SYS_futex, word, FUTEX_WAIT, expected, &limit, NULL, 0) == 0 ? 0 : errno;
+}
+// What futex_waitv(2) waits for (Linux 5.16): words of 32 bits, private to the process or not.
+typedef struct {
+  uint64_t value, address;
+  uint32_t flags, reserved;
+} sys_futex_t;
+static const uint32_t sys_futex_shared = 2;          // FUTEX_32
+static const uint32_t sys_futex_private = 2 | 128;   // FUTEX_PRIVATE_FLAG
+static const int sys_futex_most = 128;               // FUTEX_WAITV_MAX
+// Waits until one of them is woken; returns its place, or a negated errno. EINVAL where it is asked for none.
+static inline int sys_futex_wait_any(const sys_futex_t *words, unsigned count, long milliseconds) {
+  struct timespec limit;
+  syscall(SYS_clock_gettime, CLOCK_MONOTONIC, &limit);
+  limit.tv_nsec += milliseconds % 1000 * 1000000;
+  limit.tv_sec += milliseconds / 1000 + limit.tv_nsec / 1000000000;
+  limit.tv_nsec %= 1000000000;
+  long result = syscall(449 /* SYS_futex_waitv */, words, count, 0, &limit, CLOCK_MONOTONIC);
+  return result < 0 ? -errno : (int)result;
+}
+
 // A sparse file in memory, without a name; closed on exec.
 static inline int sys_memory_file(void) { return (int)syscall(SYS_memfd_create, "emmap", 1 /* MFD_CLOEXEC */); }
 

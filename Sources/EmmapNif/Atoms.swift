@@ -10,6 +10,7 @@ struct Atoms {
   var closed, truncated, fixedSize, tooShort, notSupported: Term
   var misaligned, outOfRange, readOnly: Term
   var done, double, last, locked, shared, exclusive, none: Term
+  var timeout, awaited: Term
   var empty, full, corrupt, badMagic, notFound, lastConsumer, ready, queue, clean, term: Term
 
   init(_ env: Environment) {
@@ -62,6 +63,8 @@ struct Atoms {
     shared = env.atom("shared")
     exclusive = env.atom("exclusive")
     none = env.atom("none")
+    timeout = env.atom("timeout")
+    awaited = env.atom("emmap_await")
     empty = env.atom("empty")
     full = env.atom("full")
     corrupt = env.atom("corrupt")

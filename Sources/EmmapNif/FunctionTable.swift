@@ -55,6 +55,10 @@ let functionTable: [NifRow] = [
   row(TypedAtomicCompareExchange.self, 5, .normal) {
     unsafe perform(TypedAtomicCompareExchange.self, $0, $1, $2, mayBlock: false)
   },
+  // A system call that waits for nothing; the first one to wait starts a thread.
+  row(Await.self, 4, .normal) { unsafe perform(Await.self, $0, $1, $2, mayBlock: false) },
+  row(AwaitEnd.self, 1, .normal) { unsafe perform(AwaitEnd.self, $0, $1, $2, mayBlock: false) },
+  row(Notify.self, 2, .normal) { unsafe perform(Notify.self, $0, $1, $2, mayBlock: false) },
   // Queues: what may wait for a disk.
   row(QueueOpen.self, 7, .dirtyIO),
   row(QueueConsumer.self, 3, .dirtyIO),

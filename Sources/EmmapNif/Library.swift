@@ -18,6 +18,7 @@ struct Handle: ~Copyable {
   let handles: ResourceType<Handle>
   let regions: ResourceType<Region>
   let queues: ResourceType<QueueHandle>
+  let waiters: ResourceType<Waiter>
   let atoms: Atoms
   let registry: UnsafeMutablePointer<Registry>
 }
@@ -59,12 +60,20 @@ private func start(
         guard let process = unsafe process, let object = unsafe object else { return }
         unsafe object.assumingMemoryBound(to: QueueHandle.self).pointee
           .ended(Process(process.pointee), Environment(env))
+      }),
+    let waiters = unsafe ResourceType<Waiter>(
+      env, "emmap_waiter_1",
+      destructor: { _, object in
+        guard let waiter = unsafe object?.assumingMemoryBound(to: Waiter.self) else { return }
+        unsafe library.registry.pointee.awaiting.end(waiter)
+        unsafe waiter.deinitialize(count: 1)
       })
   else { return 1 }
   let isFirst = unsafe state == nil
   let registry: UnsafeMutablePointer<Registry>
   if let before = unsafe before {
     unsafe registry = before.assumingMemoryBound(to: Registry.self)
+    unsafe registry.pointee.awaiting.dismiss()
   } else {
     unsafe registry = UnsafeMutablePointer<Registry>.allocate(capacity: 1)
     unsafe registry.initialize(to: Registry())
@@ -72,7 +81,7 @@ private func start(
   unsafe data?.pointee = UnsafeMutableRawPointer(registry)
   unsafe withUnsafePointer(to: registry.pointee.statistics) { unsafe Statistics.count(in: $0) }
   unsafe state = LibraryState(
-    handles: handles, regions: regions, queues: queues, atoms: Atoms(env), registry: registry)
+    handles: handles, regions: regions, queues: queues, waiters: waiters, atoms: Atoms(env), registry: registry)
   if isFirst {
     guard unsafe startThread("emmap_reaper", { _ in Reaper.run() }) else { return 2 }
     guard unsafe startThread("emmap_remover", { _ in Reaper.runSlow() }) else { return 2 }

@@ -46,6 +46,7 @@ enum Close: NifCall {
   static func run(_ call: Call, _ patience: Patience) throws(Failure) -> Term? {
     let handle = try unsafe call.handle()
     guard try unsafe handle.pointee.file.close(patience) else { return nil }
+    unsafe library.registry.pointee.awaiting.wakeAll(of: handle, call.env)
     unsafe handle.pointee.trace("close")
     return call.atoms.ok
   }

@@ -11,13 +11,14 @@ import MemoryMap
   }
 }
 
-/// All handles that were opened and not collected, and what is counted of them. It is made once in the life of the VM:
-/// each copy of the library hands it on to the next one, with the handles.
+/// All handles that were opened and not collected, what is counted of them, and who waits for their words. It is made
+/// once in the life of the VM: each copy of the library hands it on to the next one, with the handles.
 ///
 /// A handle's memory goes after it has left the list, for which its destructor takes the lock. So all that are in the
 /// list can be looked at while the lock is held, also one that nobody owns any more.
 @safe struct Registry: ~Copyable {
   let statistics = Statistics()
+  let awaiting = Awaiting()
   private let lock = Lock()
   private let head: UnsafeMutablePointer<RegistryPlace>
 

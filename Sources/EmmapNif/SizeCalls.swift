@@ -11,6 +11,7 @@ enum Resize: NifCall {
     let handle = try unsafe call.handle()
     let size = call[1] == call.atoms.double ? nil : try call.offset(1)
     let result = try unsafe handle.pointee.file.resize(to: size)
+    unsafe library.registry.pointee.awaiting.wakeAll(of: handle, call.env)
     unsafe handle.pointee.trace("resize")
     return call.ok(call.env.integer(result))
   }
@@ -22,7 +23,9 @@ enum Truncate: NifCall {
   static var blocking: NifFunction { { unsafe perform(Truncate.self, $0, $1, $2, mayBlock: true) } }
 
   static func run(_ call: Call, _ patience: Patience) throws(Failure) -> Term? {
-    try unsafe call.handle().pointee.file.truncateAtPosition()
+    let handle = try unsafe call.handle()
+    try unsafe handle.pointee.file.truncateAtPosition()
+    unsafe library.registry.pointee.awaiting.wakeAll(of: handle, call.env)
     return call.atoms.ok
   }
 }
@@ -35,6 +38,7 @@ enum Remap: NifCall {
   static func run(_ call: Call, _ patience: Patience) throws(Failure) -> Term? {
     let handle = try unsafe call.handle()
     let size = try unsafe handle.pointee.file.remap()
+    unsafe library.registry.pointee.awaiting.wakeAll(of: handle, call.env)
     unsafe handle.pointee.trace("remap")
     return call.ok(call.env.integer(size))
   }

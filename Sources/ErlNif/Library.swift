@@ -60,9 +60,28 @@ public func nifEntry(
 public func startThread(
   _ name: StaticString, _ body: @convention(c) (UnsafeMutableRawPointer?) -> UnsafeMutableRawPointer?
 ) -> Bool {
-  var thread: ErlNifTid? = nil
-  return unsafe enif_thread_create(
-    UnsafeMutableRawPointer(mutating: name.utf8Start).assumingMemoryBound(to: CChar.self), &thread, body, nil, nil) == 0
+  unsafe NifThread(name, nil, body) != nil
+}
+
+/// A thread that ends some day.
+@safe public struct NifThread {
+  private let raw: ErlNifTid
+
+  /// Starts it with an argument; nil if the system has none left.
+  public init?(
+    _ name: StaticString, _ argument: UnsafeMutableRawPointer?,
+    _ body: @convention(c) (UnsafeMutableRawPointer?) -> UnsafeMutableRawPointer?
+  ) {
+    var thread: ErlNifTid? = nil
+    let name = unsafe UnsafeMutablePointer(mutating: characters(name))
+    guard unsafe enif_thread_create(name, &thread, body, argument, nil) == 0, let thread = unsafe thread else {
+      return nil
+    }
+    unsafe self.raw = thread
+  }
+
+  /// Waits until it has ended. To be called once.
+  public func join() { _ = unsafe enif_thread_join(raw, nil) }
 }
 
 private func characters(_ string: StaticString) -> UnsafePointer<CChar> {

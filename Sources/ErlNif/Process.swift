@@ -44,10 +44,11 @@ extension Environment {
     self.term = unsafe make(Environment(environment)).raw
   }
 
-  /// Sends the message. Nothing happens if the receiver has ended.
-  public consuming func send(from caller: Environment) {
+  /// Sends the message, from a call or, without one, from a thread of the library. Nothing happens if the receiver has
+  /// ended.
+  public consuming func send(from caller: Environment?) {
     var to = receiver.raw
-    _ = unsafe enif_send(caller.raw, &to, environment, term)
+    _ = unsafe enif_send(caller?.raw, &to, environment, term)
     unsafe enif_free_env(environment)
   }
 

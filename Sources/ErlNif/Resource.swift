@@ -55,6 +55,9 @@ import CErlNif
   }
 }
 
+/// Gives an object one more owner.
+public func keepResource(_ object: UnsafeMutableRawPointer) { unsafe enif_keep_resource(object) }
+
 /// Takes away one owner of an object.
 public func releaseResource(_ object: UnsafeMutableRawPointer) { unsafe enif_release_resource(object) }
 

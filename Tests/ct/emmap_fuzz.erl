@@ -61,7 +61,8 @@ memory_functions() ->
      {patomic_write, [handle, word_position, type, word]}, {patomic_cas, [handle, word_position, type, word, word]},
      {resident, [handle, offset, count]}, {populate, [handle, offset, count]}, {lock_memory, [handle, offset, count]},
      {unlock_memory, [handle, offset, count]}, {punch_hole, [handle, offset, count]},
-     {lock_file, [handle, lock]}, {lock_file, [handle, lock, timeout]}, {unlock_file, [handle]}].
+     {lock_file, [handle, lock]}, {lock_file, [handle, lock, timeout]}, {unlock_file, [handle]},
+     {await, [handle, word_position, word, timeout]}, {notify, [handle, word_position]}].
 
 atomics_functions() ->
     [{open, [counters_name, number, atomics_options]}, {close, [atomics]}, {sync, [atomics]}, {info, [atomics]},
@@ -216,6 +217,7 @@ is_answer(_, {returned, {error, {Done, Reason}}}) when is_integer(Done) -> is_re
 is_answer(_, {returned, {error, Reason}}) -> is_reason(Reason) orelse is_tuple(Reason) andalso is_reason(element(1, Reason));
 is_answer(_, {returned, ok}) -> true;
 is_answer(_, {returned, eof}) -> true;
+is_answer(await, {returned, timeout}) -> true;
 is_answer(_, {returned, {ok, _}}) -> true;
 is_answer(Function, {returned, Info}) when Function =:= info; Function =:= stats -> is_map(Info);
 is_answer(handles, {returned, Infos}) -> lists:all(fun is_map/1, Infos);
@@ -231,8 +233,9 @@ is_answer(Function, {returned, Word}) -> is_bare(Function) andalso is_integer(Wo
 is_answer(_, _) -> false.
 
 is_bare(Function) ->
-    lists:member(Function, [patomic, patomic_read, patomic_write, patomic_cas, inc_counter, dec_counter, set_counter,
-                            read_counter, put, get, add, add_get, sub, sub_get, exchange, compare_exchange, info]).
+    lists:member(Function, [await, notify, patomic, patomic_read, patomic_write, patomic_cas, inc_counter, dec_counter,
+                            set_counter, read_counter, put, get, add, add_get, sub, sub_get, exchange,
+                            compare_exchange, info]).
 
 is_reason(Reason) when is_atom(Reason) ->
     lists:member(Reason, [badarg, closed, locked, truncated, fixed_size, too_short, bad_magic, notsup, enotsup,

@@ -18,6 +18,7 @@ all() ->
      without_fallocate_queues_lose_nothing, without_noreplace_nothing_is_replaced,
      without_noreplace_a_file_grows_beside_others, without_populate_pages_are_read,
      without_memory_files_a_cut_is_truncated, without_mlock2_memory_is_locked, without_unnamed_files_new_ones_are_whole,
+     without_futex_waitv_words_are_waited_for,
      without_any_of_them_the_uses_of_the_readme_work, what_the_kernel_lacks_is_lacking,
      calls_of_newer_kernels_are_not_made].
 
@@ -41,7 +42,7 @@ init_per_testcase(Case, Config) -> emmap_vm:directory(Case, Config).
 
 end_per_testcase(_, Config) -> emmap_vm:delete_directory(Config).
 
--define(ALL, [fallocate, memfd_create, mlock2, 'MAP_FIXED_NOREPLACE', 'MADV_POPULATE', 'O_TMPFILE']).
+-define(ALL, [fallocate, memfd_create, mlock2, 'MAP_FIXED_NOREPLACE', 'MADV_POPULATE', 'O_TMPFILE', futex_waitv]).
 
 %% Runs a function in a VM whose kernel lacks some things.
 without(Lacking, Config, Fun) -> without(Lacking, Config, #{}, Fun).
@@ -215,6 +216,34 @@ without_unnamed_files_new_ones_are_whole(Config) ->
                     ok = emmap:close_counters(Counters)
             end).
 
+%% A thread each; of an upper half that has changed between looking and waiting they hear within a second.
+without_futex_waitv_words_are_waited_for(Config) ->
+    Name = name(Config),
+    ok = file:write_file(Name, <<0:(4096 * 8)>>),
+    without([futex_waitv], Config,
+            fun() ->
+                    {ok, File} = emmap:open(Name, [read, write, shared]),
+                    Wait = fun(N) -> spawn_monitor(fun() -> exit(emmap:await(File, 8 * N, 0, infinity)) end) end,
+                    Waiters = [Wait(N) || N <- lists:seq(0, 255)],
+                    emmap_vm:eventually(fun() ->
+                        lists:all(fun({Pid, _}) -> emmap_await_SUITE:is_waiting(Pid) end, Waiters)
+                    end),
+                    eagain = raised(fun() -> emmap:await(File, 8 * 256, 0, infinity) end),
+                    {Killed, Rest} = lists:split(100, Waiters),
+                    [exit(Pid, kill) || {Pid, _} <- Killed],
+                    [emmap_await_SUITE:set(File, 8 * N, 1 bsl (N rem 64)) || N <- lists:seq(100, 255)],
+                    [killed = emmap_await_SUITE:answer_of(Waiter) || Waiter <- Killed],
+                    [{ok, _} = emmap_await_SUITE:answer_of(Waiter) || Waiter <- Rest],
+                    Turns = fun(Player) -> fun() -> emmap_await_SUITE:turns(File, Player, 4000) end end,
+                    [ok, ok] = emmap_test:together([Turns(0), Turns(1)]),
+                    [begin
+                         {Pid, Monitor} = Wait(400 + N),
+                         emmap_await_SUITE:set(File, 8 * (400 + N), 1 bsl 32),
+                         {ok, 16#100000000} = emmap_await_SUITE:answer_of({Pid, Monitor})
+                     end || N <- lists:seq(1, 50)],
+                    timeout = emmap:await(File, 8 * 500, 0, 10)
+            end).
+
 without_any_of_them_the_uses_of_the_readme_work(Config) ->
     Name = name(Config),
     without(?ALL, Config,
@@ -251,10 +280,9 @@ what_the_kernel_lacks_is_lacking(Config) ->
     <<"{error,eopnotsupp} true">> = without([fallocate], Config, Look),
     <<"ok false">> = without([memfd_create], Config, Look).
 
-%% copy_file_range, preadv2, pwritev2 and futex_waitv are in no source of the library's: nothing has to stand in for
-%% them.
+%% copy_file_range, preadv2 and pwritev2 are in no source of the library's: nothing has to stand in for them.
 calls_of_newer_kernels_are_not_made(_) ->
     Sources = filelib:wildcard(filename:join([emmap_test:root(), "Sources", "**", "*.{h,swift}"])),
     true = length(Sources) > 50,
     [] = [{Source, Found} || Source <- Sources, {ok, Text} <- [file:read_file(Source)],
-                             {match, Found} <- [re:run(Text, "copy_file_range|p(read|write)v2|futex_waitv")]].
+                             {match, Found} <- [re:run(Text, "copy_file_range|p(read|write)v2")]].

@@ -518,7 +518,7 @@ cases() ->
         ++ memory_cases().
 
 memory_cases() ->
-    T = emmap_typed_words_SUITE, K = emmap_lock_SUITE, M = emmap_memory_SUITE,
+    T = emmap_typed_words_SUITE, K = emmap_lock_SUITE, M = emmap_memory_SUITE, W = emmap_await_SUITE,
     N = emmap_node_SUITE,
     [{Function, Arity, {T, operations_agree_with_arithmetic}, {T, typed_words_have_bounds},
       {T, wrong_arguments_are_refused}}
@@ -534,7 +534,11 @@ memory_cases() ->
             {lock_file, 3, {K, lock_file_waits_for_its_turn}, {K, a_timeout_has_bounds},
              {K, locks_refuse_wrong_arguments}},
             {unlock_file, 1, {K, unlock_file_gives_it_back}, {K, a_closed_handle_has_no_lock},
-             {K, locks_refuse_wrong_arguments}}]
+             {K, locks_refuse_wrong_arguments}},
+            {await, 4, {W, await_returns_what_the_word_has_become}, {W, a_timeout_has_bounds},
+             {W, waiting_refuses_wrong_arguments}},
+            {notify, 2, {W, await_returns_what_the_word_has_become}, {W, notify_wakes_those_at_the_word_alone},
+             {W, waiting_refuses_wrong_arguments}}]
         ++ [{Function, 3, {M, Good}, {M, Limit}, {M, ranges_refuse_wrong_arguments}}
             || {Function, Good, Limit} <- [{resident, resident_counts_what_is_in_memory, resident_counts_bytes},
                                            {populate, populate_makes_private_pages, ranges_have_bounds},

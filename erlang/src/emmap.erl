@@ -31,7 +31,7 @@
 -export([resident/3, populate/3, lock_memory/3, unlock_memory/3, punch_hole/3]).
 -export([patomic/4, patomic/5, patomic_read/2, patomic_read/3, patomic_write/3, patomic_write/4, patomic_cas/4,
          patomic_cas/5]).
--export([lock_file/2, lock_file/3, unlock_file/1]).
+-export([lock_file/2, lock_file/3, unlock_file/1, await/4, notify/2]).
 -export([open_counters/1, open_counters/2, close_counters/1, inc_counter/2, inc_counter/3, dec_counter/2,
          dec_counter/3, set_counter/3, read_counter/2]).
 
@@ -114,12 +114,7 @@ load() ->
 %% @doc Maps a whole file. The same as `open(Name, 0, 0, Options)'. The options are those of
 %% {@link emmap_options:option()}, which `ht(emmap_options, option)' prints.
 -spec open(Name :: file:name_all(), Options :: [open_option()]) -> {ok, mmap_file()} | {error, reason()}.
-open(Name, Options) ->
-    case emmap_file:open(Name, 0, 0, Options) of
-        {bad, 1, Why} -> ?badarg([Name, Options], {1, Why});
-        {bad, _, Why} -> ?badarg([Name, Options], {2, Why});
-        Result -> Result
-    end.
+open(Name, Options) -> ?answer(emmap_file:open(Name, Options), [Name, Options]).
 
 %% @doc Maps `Length' bytes of a file from the byte `Offset', which becomes position 0. A length of 0 maps to the end
 %% of the file. The options are those of {@link emmap_options:option()}, which `ht(emmap_options, option)' prints.
@@ -127,10 +122,7 @@ open(Name, Options) ->
            Options :: [open_option()]) ->
           {ok, mmap_file()} | {error, reason()}.
 open(Name, Offset, Length, Options) ->
-    case emmap_file:open(Name, Offset, Length, Options) of
-        {bad, Argument, Why} -> ?badarg([Name, Offset, Length, Options], {Argument, Why});
-        Result -> Result
-    end.
+    ?answer(emmap_file:open(Name, Offset, Length, Options), [Name, Offset, Length, Options]).
 
 %% @doc Closes a file. Calls that are in progress fail, or have succeeded before this returns. Binaries of a `direct'
 %% handle stay readable as long as they live. Returns `{error, closed}' if the file was closed before.
@@ -140,11 +132,7 @@ close(File) -> emmap_nif:close(?resource(File)).
 %% @doc Describes a handle: the path as given to `open'; offset, size and position in bytes; how it was opened; the
 %% address of position 0; and the span of positions that no longer reach the file (`faulted'), if any.
 -spec info(File :: mmap_file()) -> info().
-info(File) ->
-    case emmap_nif:info(?resource(File)) of
-        {error, Reason} -> ?raise(Reason, [File]);
-        Info -> emmap_file:describe(Info)
-    end.
+info(File) -> ?described(emmap_nif:info(?resource(File)), [File]).
 
 %% @doc Describes all handles of the node that are open: what is not closed and not yet collected.
 -spec handles() -> [info()].
@@ -155,9 +143,7 @@ handles() -> [emmap_file:describe(Info) || Info <- emmap_nif:handles()].
 %% library was loaded, pages could not be reached and ranges of such were mapped afresh.
 -spec stats() -> #{handles := non_neg_integer(), regions := non_neg_integer(), mapped_bytes := non_neg_integer(),
                    faults := non_neg_integer(), heals := non_neg_integer()}.
-stats() ->
-    {Handles, Regions, Bytes, Faults, Heals} = emmap_nif:stats(),
-    #{handles => Handles, regions => Regions, mapped_bytes => Bytes, faults => Faults, heals => Heals}.
+stats() -> emmap_file:statistics(emmap_nif:stats()).
 
 %%% Reading
 
@@ -339,8 +325,7 @@ flush(File) -> ?checked(emmap_nif:flush(?resource(File)), [File]).
 
 %% @doc Tells the system how a range (a count of 0: all that follows) is going to be used, as madvise(2). Never drops
 %% data.
--spec advise(File :: mmap_file(), Offset :: non_neg_integer(), Count :: non_neg_integer(),
-             Advice :: advice()) ->
+-spec advise(File :: mmap_file(), Offset :: non_neg_integer(), Count :: non_neg_integer(), Advice :: advice()) ->
           ok | {error, reason()}.
 advise(File, Offset, Count, Advice) -> emmap_nif:advise(?resource(File), Offset, Count, Advice).
 
@@ -449,6 +434,21 @@ lock_file(File, Kind, Timeout) -> ?checked(emmap_lock:lock(File, Kind, Timeout),
 %% @doc Gives back the lock of {@link lock_file/3}; `ok' also if the handle has none.
 -spec unlock_file(File :: mmap_file()) -> ok | {error, reason()}.
 unlock_file(File) -> ?checked(emmap_lock:unlock(File), [File]).
+
+%% @doc Waits until the 64-bit word at `Position', a multiple of 8, is no longer `Value', and returns what it is then;
+%% for up to `Timeout' milliseconds, at most 2^32 - 1, or for ever. Who changes the word calls {@link notify/2}, or, in
+%% another language, futex(2). Any number of processes can wait, also on a handle that was opened to read, and be killed
+%% meanwhile; none holds a scheduler. Raises what {@link patomic_read/2} would, when the handle is closed or, a second
+%% later, the file is cut short; `eagain' if 16,000 words are waited for already, or the system has no thread left.
+-spec await(File :: mmap_file(), Position :: non_neg_integer(), Value :: integer(), Timeout :: timeout()) ->
+          {ok, integer()} | timeout.
+await(File, Position, Value, Timeout) -> emmap_await:await(File, Position, Value, Timeout).
+
+%% @doc Wakes all who wait for the word at `Position', a multiple of 8, in {@link await/4}, in this VM and in others,
+%% and with futex(2) for its lower half, in any language. To be called after the word was changed. On `private' and
+%% `anon' handles nobody waits but at the same handle.
+-spec notify(File :: mmap_file(), Position :: non_neg_integer()) -> ok.
+notify(File, Position) -> ?done(emmap_nif:notify(?resource(File), Position), [File, Position]).
 
 %%% Counters
 

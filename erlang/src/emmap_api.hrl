@@ -35,6 +35,13 @@
             Reason -> ?raise(Reason, Args)
         end).
 
+%% Describes a handle, or raises why there is nothing to tell.
+-define(described(Result, Args),
+        case Result of
+            {error, Reason} -> ?raise(Reason, Args);
+            Info -> emmap_file:describe(Info)
+        end).
+
 %% Puts `ok' to bytes that were read, at less cost than the library.
 -define(bytes(Result),
         case Result of

@@ -75,6 +75,10 @@ arguments(lock_file, [Kind | _]) when Kind =/= shared, Kind =/= exclusive ->
 arguments(lock_file, [_, Timeout]) when not is_integer(Timeout), Timeout =/= infinity; Timeout < 0 ->
     #{3 => <<"not a number of milliseconds, nor infinity">>};
 arguments(lock_file, _) -> #{};
+arguments(await, [_, _, Timeout]) when not (is_integer(Timeout) andalso Timeout >= 0 andalso Timeout < 1 bsl 32),
+                                       Timeout =/= infinity ->
+    #{4 => argument_text(not_a_timeout)};
+arguments(await, [Position, Value, _]) -> arguments(patomic_write, [Position, Value]);
 arguments(_, [Position | _]) when not is_integer(Position) -> #{2 => <<"not an integer">>};
 arguments(patomic, [_, Operation, Value]) -> operation(3, Operation, Value);
 arguments(Function, [_, Type | Rest] = Args) when ?is_typed(Function, length(Args) + 1) ->

@@ -5,10 +5,19 @@
 %% and `#file_info{}'.
 -module(emmap_file).
 
--export([open/4, describe/1, write/2, pwrite/3, pread_list/2, pwrite_list/2, copy/3, send/6, resource_to_send/1,
-         ipread/3, read_info/2]).
+-export([open/2, open/4, describe/1, statistics/1, write/2, pwrite/3, pread_list/2, pwrite_list/2, copy/3, send/6,
+         resource_to_send/1, ipread/3, read_info/2]).
 
 -include("emmap_api.hrl").
+
+%% @doc Opens a whole file. `bad' is for the arguments by their numbers.
+-spec open(term(), term()) ->
+          {ok, emmap:mmap_file()} | {error, emmap:reason()} | {bad, Argument :: 1..2, Why :: term()}.
+open(Name, Options) ->
+    case open(Name, 0, 0, Options) of
+        {bad, 4, Why} -> {bad, 2, Why};
+        Result -> Result
+    end.
 
 %% @doc Opens a file. `bad' is for the arguments by their numbers.
 -spec open(term(), term(), term(), term()) ->
@@ -31,6 +40,11 @@ open(Name, Offset, Length, Options) ->
 describe({Path, Offset, Size, Position, Traits, Address, Faulted}) ->
     (emmap_options:describe(Traits))#{path => Path, offset => Offset, size => Size, position => Position,
                                       address => Address, faulted => Faulted}.
+
+%% @doc Makes of what the library tells of all handles what `emmap:stats' does.
+-spec statistics(tuple()) -> #{atom() => non_neg_integer()}.
+statistics({Handles, Regions, Bytes, Faults, Heals}) ->
+    #{handles => Handles, regions => Regions, mapped_bytes => Bytes, faults => Faults, heals => Heals}.
 
 %% Up to how many bytes iodata is copied into one piece, instead of made a list of its parts.
 -define(ONE_PIECE, 1 bsl 20).

@@ -17,7 +17,7 @@
                punch_hole/3, queue_open/7, queue_consumer/3, queue_remove_consumer/2, queue_purge/2, queue_info/2,
                queue_close/1, queue_push/2, queue_push_list/2, queue_pop/2, queue_pop_list/3, queue_peek/2,
                queue_take/2, queue_ack/4, queue_nack/4, queue_read/6, queue_length/2, queue_wait/3, queue_cancel/3,
-               queue_sync/3, handles/0, stats/0]).
+               queue_sync/3, handles/0, stats/0, await/4, await_end/1, notify/2]).
 -export(?NIFS).
 
 -export_type([handle/0, info/0]).
@@ -263,6 +263,21 @@ patomic_write(_, _, _, _) -> ?not_loaded.
 -spec patomic_cas(handle(), Position :: term(), Type :: term(), Expected :: term(), New :: term()) ->
           ok | integer() | word_reason().
 patomic_cas(_, _, _, _, _) -> ?not_loaded.
+
+%% @doc Looks at a word, and waits for it to change. The word, if it is not the value; otherwise `timeout' for `none',
+%% and for a reference the name of the one who waits, who is sent `{emmap_await, Reference}' when it is worth looking
+%% again, and is forgotten with this name. Or the bare reason why not.
+-spec await(handle(), Position :: term(), Value :: term(), reference() | none) ->
+          integer() | timeout | reference() | word_reason().
+await(_, _, _, _) -> ?not_loaded.
+
+%% @doc Waits no longer. `false' if the message was sent.
+-spec await_end(reference()) -> boolean().
+await_end(_) -> ?not_loaded.
+
+%% @doc Wakes all who wait for a word, wherever they are. `ok', or the bare reason why not.
+-spec notify(handle(), Position :: term()) -> ok | word_reason().
+notify(_, _) -> ?not_loaded.
 
 %% @doc Counts the bytes of a range that are in memory.
 -spec resident(handle(), Offset :: term(), Count :: term()) ->

@@ -15,7 +15,7 @@
 
 static long (*next_syscall)(long, ...);
 static int (*next_open)(const char *, int, ...);
-static int fallocate_, memory_files, locking, noreplace, populating, unnamed;
+static int fallocate_, memory_files, locking, noreplace, populating, unnamed, waiting;
 
 static int lacks(const char *name) {
   const char *names = getenv("LACKS");
@@ -31,6 +31,7 @@ __attribute__((constructor)) static void start(void) {
   noreplace = lacks(",MAP_FIXED_NOREPLACE,");
   populating = lacks(",MADV_POPULATE,");
   unnamed = lacks(",O_TMPFILE,");
+  waiting = lacks(",futex_waitv,");
 }
 
 static long refused(int error) {
@@ -47,6 +48,8 @@ long syscall(long number, ...) {
   if (number == SYS_fallocate && fallocate_) return refused(ENOSYS);
   if (number == SYS_memfd_create && memory_files) return refused(ENOSYS);
   if (number == SYS_mlock2 && locking) return refused(ENOSYS);
+  // The headers of older systems do not have it.
+  if (number == 449 && waiting) return refused(ENOSYS);
   // MADV_POPULATE_READ and MADV_POPULATE_WRITE.
   if (number == SYS_madvise && populating && (c == 22 || c == 23)) return refused(EINVAL);
   return next_syscall(number, a, b, c, d, e, f);
