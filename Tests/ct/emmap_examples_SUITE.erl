@@ -17,7 +17,8 @@
          accounts_are_changed_in_place/1, accounts_take_deposits_of_two_vms_at_once/1,
          account_that_is_not_there_is_eof/1, jobs_are_done_once_whoever_dies/1,
          file_arrives_through_a_socket_as_it_is/1,
-         c_structs_are_read_as_c_wrote_them/1, file_of_another_layout_is_refused/1]).
+         c_structs_are_read_as_c_wrote_them/1, file_of_another_layout_is_refused/1,
+         recorders_print_what_a_killed_node_counted/1, recorders_refuse_another_file/1]).
 
 -include_lib("common_test/include/ct.hrl").
 -include_lib("stdlib/include/assert.hrl").
@@ -34,7 +35,8 @@ all() ->
      search_of_a_text_that_is_cut_short_is_an_error,
      accounts_are_changed_in_place, accounts_take_deposits_of_two_vms_at_once, account_that_is_not_there_is_eof,
      jobs_are_done_once_whoever_dies,
-     file_arrives_through_a_socket_as_it_is, c_structs_are_read_as_c_wrote_them, file_of_another_layout_is_refused].
+     file_arrives_through_a_socket_as_it_is, c_structs_are_read_as_c_wrote_them, file_of_another_layout_is_refused,
+     recorders_print_what_a_killed_node_counted, recorders_refuse_another_file].
 
 suite() -> [{timetrap, {seconds, 60}}].
 
@@ -48,7 +50,8 @@ end_per_testcase(_, Config) -> file:del_dir_r(?config(directory, Config)).
 every_example_has_a_case(_) ->
     %% What `make demo' runs is no example.
     ?assertEqual(["accounts.erl", "answer.exs", "ask.erl", "deposit.erl", "follow.erl", "jobs.erl", "measurements.c",
-                  "measurements.erl", "search.erl", "send.erl", "sequences.erl", "withdraw.exs"],
+                  "measurements.erl", "recorder.c", "recorder.erl", "search.erl", "send.erl", "sequences.erl",
+                  "withdraw.exs"],
                  filelib:wildcard("*.{erl,exs,c}", examples()) -- ["demo.erl"]).
 
 %%% All of them
@@ -66,6 +69,8 @@ head_comments_do_as_printed(Config) ->
                  "follow.erl" => [<<"a WORD in a text">>],
                  "measurements.c" => [],
                  "measurements.erl" => [<<"1700000002: sensor 252: 61.5 % (-2)">>],
+                 "recorder.c" => [<<"requests 3">>],
+                 "recorder.erl" => [<<"requests 3">>],
                  "search.erl" => [<<"1 times in 17 bytes">>],
                  "send.erl" => [<<"whole file: 17 bytes, same">>, <<"a part: 8 bytes, same">>],
                  "sequences.erl" => [<<"order 0">>, <<"order 4">>, <<"order 5">>]},
@@ -77,7 +82,7 @@ head_comments_do_as_printed(Config) ->
          ?assertEqual({Name, 0}, {Name, Status}),
          [?assertMatch({Line, {_, _}}, {Line, binary:match(Output, Line)}) || Line <- Lines]
      end || {Name, Lines} <- lists:sort(maps:to_list(Expected)),
-            HasCompiler orelse not lists:prefix("measurements", Name)].
+            HasCompiler orelse not lists:member(Name, ["measurements.c", "measurements.erl", "recorder.c"])].
 
 head_commands(Name) ->
     {ok, Text} = file:read_file(example(Name)),
@@ -110,7 +115,7 @@ in_shell(Directory, Commands) ->
 wrong_arguments_get_a_usage_line(_) ->
     Wrong = [{"accounts.erl", ["file", "withdraw"]}, {"ask.erl", ["file"]}, {"deposit.erl", ["file"]},
              {"follow.erl", []}, {"follow.erl", ["file", "0"]}, {"jobs.erl", ["file", "push"]},
-             {"measurements.erl", []}, {"search.erl", ["file"]}, {"search.erl", ["file", ""]},
+             {"measurements.erl", []}, {"recorder.erl", ["file", "add"]}, {"search.erl", ["file"]}, {"search.erl", ["file", ""]},
              {"send.erl", ["one", "two"]}, {"sequences.erl", ["file"]}],
     [begin
          {Status, Output} = escript(Name, Args),
@@ -419,15 +424,56 @@ file_of_another_layout_is_refused(Config) ->
     ?assertMatch({match, _}, re:run(Output, "not measurements of version 2\n$")).
 
 measurements(Config) ->
+    File = path(Config, "measurements.bin"),
+    {0, <<>>} = run(compiled("measurements", Config), [File]),
+    File.
+
+%% A program in C.
+compiled(Name, Config) ->
     case os:find_executable("cc") of
         false -> throw({skip, "there is no C compiler (cc) on the path"});
         Compiler ->
-            Program = path(Config, "measurements"),
-            {0, <<>>} = run(Compiler, ["-Wall", "-Wextra", "-Werror", "-o", Program, example("measurements.c")]),
-            File = path(Config, "measurements.bin"),
-            {0, <<>>} = run(Program, [File]),
-            File
+            Program = path(Config, Name),
+            {0, <<>>} = run(Compiler, ["-Wall", "-Wextra", "-Werror", "-o", Program, example(Name ++ ".c")]),
+            Program
     end.
+
+%%% recorder.c and recorder.erl
+
+recorders_print_what_a_killed_node_counted(Config) ->
+    File = path(Config, "counters"),
+    Program = recorder(Config),
+    Vm = emmap_test:start_vm(),
+    ok = emmap_test:in_vm(Vm, fun() ->
+        Parent = self(),
+        _ = spawn(fun() ->
+            {ok, Counters} = emmap_named_counters:open(File, [{capacity, 1000}]),
+            [begin
+                 {ok, Counter} = emmap_named_counters:counter(Counters, Label),
+                 ok = emmap_named_counters:put(Counter, Value)
+             end || {Label, Value} <- [{"requests", 1 bsl 40}, {"gone", 1}, {"errors", -3}]],
+            ok = emmap_named_counters:remove(Counters, "gone"),
+            Parent ! counted,
+            receive stop -> emmap_named_counters:close(Counters) end
+        end),
+        receive counted -> ok end
+    end),
+    Both = fun() -> [run(Program, [File]), escript("recorder.erl", [File])] end,
+    Lines = {0, <<"requests 1099511627776\nerrors -3\n">>},
+    ?assertEqual([Lines], lists:usort(Both())),
+    emmap_test:kill_vm(Vm),
+    ?assertEqual([Lines], lists:usort(Both())),
+    ?assertEqual({0, <<>>}, escript("recorder.erl", [File, "add", "requests", "-5"])).
+
+recorders_refuse_another_file(Config) ->
+    File = path(Config, "file"),
+    [begin
+         ok = file:write_file(File, Bytes),
+         Message = unicode:characters_to_binary([File, ": not a file of named counters\n"]),
+         ?assertEqual([{1, Message}], lists:usort([run(recorder(Config), [File]), escript("recorder.erl", [File])]))
+     end || Bytes <- [<<0:4096/unit:8>>, <<"EMMAPNC1", 9:64/little, 0:112/unit:8, 0:128/unit:8>>, <<"short">>]].
+
+recorder(Config) -> compiled("recorder", Config).
 
 %%% What the cases need
 
