@@ -8,6 +8,7 @@
          empty_files_get_a_clear_message/1, sequences_go_on_after_their_server_was_killed/1,
          sequences_go_on_after_their_vm_was_killed/1, erlang_and_elixir_talk_through_memory/1,
          head_comment_of_ask_does_as_printed/1, answerer_may_come_second/1,
+         erlang_and_c_talk_through_memory/1,
          programs_take_turns_at_a_journal/1, nobody_takes_what_is_not_there/1,
          head_comment_of_deposit_does_as_printed/1,
          search_counts_as_binary_matches_does/1, search_finds_words_at_every_place/1,
@@ -28,6 +29,7 @@ all() ->
      empty_files_get_a_clear_message,
      sequences_go_on_after_their_server_was_killed, sequences_go_on_after_their_vm_was_killed,
      erlang_and_elixir_talk_through_memory, head_comment_of_ask_does_as_printed, answerer_may_come_second,
+     erlang_and_c_talk_through_memory,
      programs_take_turns_at_a_journal, nobody_takes_what_is_not_there, head_comment_of_deposit_does_as_printed,
      search_counts_as_binary_matches_does, search_finds_words_at_every_place,
      search_needs_less_memory_than_the_text, search_keeps_its_heap_small_whatever_it_finds,
@@ -49,7 +51,7 @@ end_per_testcase(_, Config) -> file:del_dir_r(?config(directory, Config)).
 
 every_example_has_a_case(_) ->
     %% What `make demo' runs is no example.
-    ?assertEqual(["accounts.erl", "answer.exs", "ask.erl", "deposit.erl", "follow.erl", "jobs.erl", "measurements.c",
+    ?assertEqual(["accounts.erl", "answer.c", "answer.exs", "ask.erl", "deposit.erl", "follow.erl", "jobs.erl", "measurements.c",
                   "measurements.erl", "recorder.c", "recorder.erl", "search.erl", "send.erl", "sequences.erl",
                   "withdraw.exs"],
                  filelib:wildcard("*.{erl,exs,c}", examples()) -- ["demo.erl"]).
@@ -58,8 +60,8 @@ every_example_has_a_case(_) ->
 
 %% The commands in the comment that an example begins with, as they are printed, in a directory that looks like a
 %% checkout after `make'. Files in /tmp and /dev/shm are put elsewhere, so that nobody's are touched; `forever' ends
-%% when nobody reads any more. Cases below run those of ask.erl and of deposit.erl, which belong to two programs each;
-%% answer.exs and withdraw.exs have none.
+%% when nobody reads any more. Cases below run those of ask.erl and of deposit.erl, which belong to two programs each,
+%% and what answer.c is to do; answer.exs and withdraw.exs have none.
 head_comments_do_as_printed(Config) ->
     Checkout = checkout(Config),
     Text = path(Config, "TEXT"),
@@ -199,6 +201,21 @@ answerer_may_come_second(Config) ->
     Answerer = start(elixir(), [example("answer.exs"), File]),
     ?assertEqual({0, <<"one -> ONE\n2 messages\n">>}, finish(Asker, <<>>)),
     ?assertEqual({0, <<"answered\n">>}, finish(Answerer, <<>>)).
+
+erlang_and_c_talk_through_memory(Config) ->
+    Program = compiled("answer", Config),
+    [begin
+         File = path(Config, Name),
+         Ask = [example("ask.erl"), File, "hello", "you"],
+         Start = #{asker => fun() -> start(os:find_executable("escript"), Ask) end,
+                   answerer => fun() -> start(Program, [File]) end},
+         One = (maps:get(First, Start))(),
+         ok = until(fun() -> filelib:file_size(File) =:= 4096 end),
+         Other = (maps:get(Second, Start))(),
+         Ends = #{First => finish(One, <<>>), Second => finish(Other, <<>>)},
+         ?assertEqual(#{asker => {0, <<"hello -> HELLO\nyou -> YOU\n4 messages\n">>},
+                        answerer => {0, <<"answered\n">>}}, Ends)
+     end || {Name, First, Second} <- [{"one", asker, answerer}, {"two", answerer, asker}]].
 
 %%% deposit.erl and withdraw.exs
 
