@@ -51,9 +51,9 @@ end_per_testcase(_, Config) -> file:del_dir_r(?config(directory, Config)).
 
 every_example_has_a_case(_) ->
     %% What `make demo' runs is no example.
-    ?assertEqual(["accounts.erl", "answer.c", "answer.exs", "ask.erl", "deposit.erl", "follow.erl", "jobs.erl", "measurements.c",
-                  "measurements.erl", "recorder.c", "recorder.erl", "search.erl", "send.erl", "sequences.erl",
-                  "withdraw.exs"],
+    ?assertEqual(["accounts.erl", "answer.c", "answer.exs", "ask.erl", "cluster.erl", "deposit.erl",
+                  "follow.erl", "jobs.erl", "measurements.c", "measurements.erl", "recorder.c", "recorder.erl",
+                  "search.erl", "send.erl", "sequences.erl", "withdraw.exs"],
                  filelib:wildcard("*.{erl,exs,c}", examples()) -- ["demo.erl"]).
 
 %%% All of them
@@ -67,6 +67,9 @@ head_comments_do_as_printed(Config) ->
     Text = path(Config, "TEXT"),
     ok = file:write_file(Text, <<"a WORD in a text\n">>),
     Expected = #{"accounts.erl" => [<<"0">>, <<"250">>, <<"Anna 250">>],
+                 "cluster.erl" => [<<"60 jobs sent to 3 nodes, 60 counted">>,
+                                   <<"refused, the others' are not: true">>, <<"it is back, with what it had: true">>,
+                                   <<"98 jobs pushed, 98 done">>],
                  "jobs.erl" => [<<"done, by 3 workers">>, <<"0 left">>],
                  "follow.erl" => [<<"a WORD in a text">>],
                  "measurements.c" => [],
@@ -115,10 +118,11 @@ in_shell(Directory, Commands) ->
     run("/bin/sh", ["-e", "-c", ["cd \"$0\"\n", Commands], Directory]).
 
 wrong_arguments_get_a_usage_line(_) ->
-    Wrong = [{"accounts.erl", ["file", "withdraw"]}, {"ask.erl", ["file"]}, {"deposit.erl", ["file"]},
+    Wrong = [{"accounts.erl", ["file", "withdraw"]}, {"ask.erl", ["file"]}, {"cluster.erl", []},
+             {"deposit.erl", ["file"]},
              {"follow.erl", []}, {"follow.erl", ["file", "0"]}, {"jobs.erl", ["file", "push"]},
-             {"measurements.erl", []}, {"recorder.erl", ["file", "add"]}, {"search.erl", ["file"]}, {"search.erl", ["file", ""]},
-             {"send.erl", ["one", "two"]}, {"sequences.erl", ["file"]}],
+             {"measurements.erl", []}, {"recorder.erl", ["file", "add"]}, {"search.erl", ["file"]},
+             {"search.erl", ["file", ""]}, {"send.erl", ["one", "two"]}, {"sequences.erl", ["file"]}],
     [begin
          {Status, Output} = escript(Name, Args),
          ?assertEqual({Name, 2}, {Name, Status}),
