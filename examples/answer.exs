@@ -29,13 +29,14 @@ defmodule Answer do
         _ = :emmap.patomic(memory, @messages, :add, 1)
         # From 1 to 2, and from nothing else: only the answerer moves it from there.
         :ok = :emmap.patomic_cas(memory, @turn, 1, 2)
+        :ok = :emmap.notify(memory, @turn)
         answer(memory)
 
       3 ->
         IO.puts("answered")
 
-      _ ->
-        :erlang.yield()
+      other ->
+        {:ok, _} = :emmap.await(memory, @turn, other, :infinity)
         answer(memory)
     end
   end

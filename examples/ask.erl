@@ -1,7 +1,7 @@
 %% Copyright 2026 the emmap authors. Licensed under the Apache License, Version 2.0.
 %%
-%% Talks with another VM, the Elixir one of answer.exs, through shared memory: no sockets, no distribution. After
-%% `make', in two terminals, in any order:
+%% Talks with another VM, the Elixir one of answer.exs, or with a program in C, answer.c, through shared memory: no
+%% sockets, no distribution, and nobody polls. After `make', in two terminals, in any order:
 %%
 %%     ERL_LIBS=_build/default/lib elixir examples/answer.exs /dev/shm/mailbox
 %%     ERL_LIBS=_build/default/lib escript examples/ask.erl /dev/shm/mailbox hello world
@@ -29,7 +29,7 @@ main([File | [_ | _] = Questions]) ->
     ok = io:setopts([{encoding, unicode}]),
     {ok, Memory} = emmap:open(File, 0, ?SIZE, [create, read, write, shared, fixed_size]),
     [io:format("~ts -> ~ts~n", [Question, ask(Memory, Question)]) || Question <- Questions],
-    ok = emmap:patomic_write(Memory, ?TURN, 3),
+    pass(Memory, 3),
     io:format("~b messages~n", [emmap:patomic_read(Memory, ?MESSAGES)]),
     ok = emmap:close(Memory),
     ok = file:delete(File);
@@ -42,14 +42,20 @@ ask(Memory, Question) ->
     ok = emmap:pwrite(Memory, ?TEXT, Text),
     ok = emmap:patomic_write(Memory, ?LENGTH, byte_size(Text)),
     _ = emmap:patomic(Memory, ?MESSAGES, add, 1),
-    ok = emmap:patomic_write(Memory, ?TURN, 1),
+    pass(Memory, 1),
     wait(Memory, 2),
     {ok, Answer} = emmap:pread(Memory, ?TEXT, emmap:patomic_read(Memory, ?LENGTH)),
     Answer.
 
-%% Memory wakes nobody up: look until the turn has come, and let others run meanwhile.
+%% Who waits for the word is woken, in whatever language.
+pass(Memory, Turn) ->
+    ok = emmap:patomic_write(Memory, ?TURN, Turn),
+    ok = emmap:notify(Memory, ?TURN).
+
 wait(Memory, Turn) ->
     case emmap:patomic_read(Memory, ?TURN) of
         Turn -> ok;
-        _ -> erlang:yield(), wait(Memory, Turn)
+        Other ->
+            {ok, _} = emmap:await(Memory, ?TURN, Other, infinity),
+            wait(Memory, Turn)
     end.

@@ -8,6 +8,7 @@
          empty_files_get_a_clear_message/1, sequences_go_on_after_their_server_was_killed/1,
          sequences_go_on_after_their_vm_was_killed/1, erlang_and_elixir_talk_through_memory/1,
          head_comment_of_ask_does_as_printed/1, answerer_may_come_second/1,
+         erlang_and_c_talk_through_memory/1,
          programs_take_turns_at_a_journal/1, nobody_takes_what_is_not_there/1,
          head_comment_of_deposit_does_as_printed/1,
          search_counts_as_binary_matches_does/1, search_finds_words_at_every_place/1,
@@ -18,7 +19,8 @@
          account_that_is_not_there_is_eof/1, jobs_are_done_once_whoever_dies/1,
          payments_arrive_once_whoever_is_killed/1, events_go_to_who_asks/1,
          file_arrives_through_a_socket_as_it_is/1,
-         c_structs_are_read_as_c_wrote_them/1, file_of_another_layout_is_refused/1]).
+         c_structs_are_read_as_c_wrote_them/1, file_of_another_layout_is_refused/1,
+         recorders_print_what_a_killed_node_counted/1, recorders_refuse_another_file/1]).
 
 -include_lib("common_test/include/ct.hrl").
 -include_lib("stdlib/include/assert.hrl").
@@ -28,6 +30,7 @@ all() ->
      empty_files_get_a_clear_message,
      sequences_go_on_after_their_server_was_killed, sequences_go_on_after_their_vm_was_killed,
      erlang_and_elixir_talk_through_memory, head_comment_of_ask_does_as_printed, answerer_may_come_second,
+     erlang_and_c_talk_through_memory,
      programs_take_turns_at_a_journal, nobody_takes_what_is_not_there, head_comment_of_deposit_does_as_printed,
      search_counts_as_binary_matches_does, search_finds_words_at_every_place,
      search_needs_less_memory_than_the_text, search_keeps_its_heap_small_whatever_it_finds,
@@ -35,7 +38,8 @@ all() ->
      search_of_a_text_that_is_cut_short_is_an_error,
      accounts_are_changed_in_place, accounts_take_deposits_of_two_vms_at_once, account_that_is_not_there_is_eof,
      jobs_are_done_once_whoever_dies, payments_arrive_once_whoever_is_killed, events_go_to_who_asks,
-     file_arrives_through_a_socket_as_it_is, c_structs_are_read_as_c_wrote_them, file_of_another_layout_is_refused].
+     file_arrives_through_a_socket_as_it_is, c_structs_are_read_as_c_wrote_them, file_of_another_layout_is_refused,
+     recorders_print_what_a_killed_node_counted, recorders_refuse_another_file].
 
 suite() -> [{timetrap, {seconds, 60}}].
 
@@ -48,9 +52,9 @@ end_per_testcase(_, Config) -> file:del_dir_r(?config(directory, Config)).
 
 every_example_has_a_case(_) ->
     %% What `make demo' runs is no example.
-    ?assertEqual(["accounts.erl", "answer.exs", "ask.erl", "deposit.erl", "follow.erl", "jobs.erl", "measurements.c",
-                  "measurements.erl", "outbox.erl", "search.erl", "send.erl", "sequences.erl", "stages.exs",
-                  "withdraw.exs"],
+    ?assertEqual(["accounts.erl", "answer.c", "answer.exs", "ask.erl", "cluster.erl", "deposit.erl",
+                  "follow.erl", "jobs.erl", "measurements.c", "measurements.erl", "outbox.erl", "recorder.c",
+                  "recorder.erl", "search.erl", "send.erl", "sequences.erl", "stages.exs", "withdraw.exs"],
                  filelib:wildcard("*.{erl,exs,c}", examples()) -- ["demo.erl"]).
 
 %%% All of them
@@ -58,17 +62,22 @@ every_example_has_a_case(_) ->
 %% The commands in the comment that an example begins with, as they are printed, in a directory that looks like a
 %% checkout after `make'. Files in /tmp and /dev/shm are put elsewhere, so that nobody's are touched; `forever' ends
 %% when nobody reads any more. Cases below run those of ask.erl and of deposit.erl, which belong to two programs each,
-%% and of stages.exs; answer.exs and withdraw.exs have none.
+%% and of stages.exs, and what answer.c is to do; answer.exs and withdraw.exs have none.
 head_comments_do_as_printed(Config) ->
     Checkout = checkout(Config),
     Text = path(Config, "TEXT"),
     ok = file:write_file(Text, <<"a WORD in a text\n">>),
     Expected = #{"accounts.erl" => [<<"0">>, <<"250">>, <<"Anna 250">>],
+                 "cluster.erl" => [<<"60 jobs sent to 3 nodes, 60 counted">>,
+                                   <<"refused, the others' are not: true">>, <<"it is back, with what it had: true">>,
+                                   <<"98 jobs pushed, 98 done">>],
                  "jobs.erl" => [<<"done, by 3 workers">>, <<"0 left">>],
                  "follow.erl" => [<<"a WORD in a text">>],
                  "measurements.c" => [],
                  "measurements.erl" => [<<"1700000002: sensor 252: 61.5 % (-2)">>],
                  "outbox.erl" => [<<"2 new, 1 known">>, <<"290">>],
+                 "recorder.c" => [<<"requests 3">>],
+                 "recorder.erl" => [<<"requests 3">>],
                  "search.erl" => [<<"1 times in 17 bytes">>],
                  "send.erl" => [<<"whole file: 17 bytes, same">>, <<"a part: 8 bytes, same">>],
                  "sequences.erl" => [<<"order 0">>, <<"order 4">>, <<"order 5">>]},
@@ -80,7 +89,7 @@ head_comments_do_as_printed(Config) ->
          ?assertEqual({Name, 0}, {Name, Status}),
          [?assertMatch({Line, {_, _}}, {Line, binary:match(Output, Line)}) || Line <- Lines]
      end || {Name, Lines} <- lists:sort(maps:to_list(Expected)),
-            HasCompiler orelse not lists:prefix("measurements", Name)].
+            HasCompiler orelse not lists:member(Name, ["measurements.c", "measurements.erl", "recorder.c"])].
 
 head_commands(Name) ->
     {ok, Text} = file:read_file(example(Name)),
@@ -111,9 +120,10 @@ in_shell(Directory, Commands) ->
     run("/bin/sh", ["-e", "-c", ["cd \"$0\"\n", Commands], Directory]).
 
 wrong_arguments_get_a_usage_line(_) ->
-    Wrong = [{"accounts.erl", ["file", "withdraw"]}, {"ask.erl", ["file"]}, {"deposit.erl", ["file"]},
+    Wrong = [{"accounts.erl", ["file", "withdraw"]}, {"ask.erl", ["file"]}, {"cluster.erl", []},
+             {"deposit.erl", ["file"]},
              {"follow.erl", []}, {"follow.erl", ["file", "0"]}, {"jobs.erl", ["file", "push"]},
-             {"measurements.erl", []}, {"outbox.erl", ["file", "pay", "key"]},
+             {"measurements.erl", []}, {"outbox.erl", ["file", "pay", "key"]}, {"recorder.erl", ["file", "add"]},
              {"search.erl", ["file"]}, {"search.erl", ["file", ""]},
              {"send.erl", ["one", "two"]}, {"sequences.erl", ["file"]}],
     [begin
@@ -199,6 +209,21 @@ answerer_may_come_second(Config) ->
     Answerer = start(elixir(), [example("answer.exs"), File]),
     ?assertEqual({0, <<"one -> ONE\n2 messages\n">>}, finish(Asker, <<>>)),
     ?assertEqual({0, <<"answered\n">>}, finish(Answerer, <<>>)).
+
+erlang_and_c_talk_through_memory(Config) ->
+    Program = compiled("answer", Config),
+    [begin
+         File = path(Config, Name),
+         Ask = [example("ask.erl"), File, "hello", "you"],
+         Start = #{asker => fun() -> start(os:find_executable("escript"), Ask) end,
+                   answerer => fun() -> start(Program, [File]) end},
+         One = (maps:get(First, Start))(),
+         ok = until(fun() -> filelib:file_size(File) =:= 4096 end),
+         Other = (maps:get(Second, Start))(),
+         Ends = #{First => finish(One, <<>>), Second => finish(Other, <<>>)},
+         ?assertEqual(#{asker => {0, <<"hello -> HELLO\nyou -> YOU\n4 messages\n">>},
+                        answerer => {0, <<"answered\n">>}}, Ends)
+     end || {Name, First, Second} <- [{"one", asker, answerer}, {"two", answerer, asker}]].
 
 %%% deposit.erl and withdraw.exs
 
@@ -463,15 +488,56 @@ file_of_another_layout_is_refused(Config) ->
     ?assertMatch({match, _}, re:run(Output, "not measurements of version 2\n$")).
 
 measurements(Config) ->
+    File = path(Config, "measurements.bin"),
+    {0, <<>>} = run(compiled("measurements", Config), [File]),
+    File.
+
+%% A program in C.
+compiled(Name, Config) ->
     case os:find_executable("cc") of
         false -> throw({skip, "there is no C compiler (cc) on the path"});
         Compiler ->
-            Program = path(Config, "measurements"),
-            {0, <<>>} = run(Compiler, ["-Wall", "-Wextra", "-Werror", "-o", Program, example("measurements.c")]),
-            File = path(Config, "measurements.bin"),
-            {0, <<>>} = run(Program, [File]),
-            File
+            Program = path(Config, Name),
+            {0, <<>>} = run(Compiler, ["-Wall", "-Wextra", "-Werror", "-o", Program, example(Name ++ ".c")]),
+            Program
     end.
+
+%%% recorder.c and recorder.erl
+
+recorders_print_what_a_killed_node_counted(Config) ->
+    File = path(Config, "counters"),
+    Program = recorder(Config),
+    Vm = emmap_test:start_vm(),
+    ok = emmap_test:in_vm(Vm, fun() ->
+        Parent = self(),
+        _ = spawn(fun() ->
+            {ok, Counters} = emmap_named_counters:open(File, [{capacity, 1000}]),
+            [begin
+                 {ok, Counter} = emmap_named_counters:counter(Counters, Label),
+                 ok = emmap_named_counters:put(Counter, Value)
+             end || {Label, Value} <- [{"requests", 1 bsl 40}, {"gone", 1}, {"errors", -3}]],
+            ok = emmap_named_counters:remove(Counters, "gone"),
+            Parent ! counted,
+            receive stop -> emmap_named_counters:close(Counters) end
+        end),
+        receive counted -> ok end
+    end),
+    Both = fun() -> [run(Program, [File]), escript("recorder.erl", [File])] end,
+    Lines = {0, <<"requests 1099511627776\nerrors -3\n">>},
+    ?assertEqual([Lines], lists:usort(Both())),
+    emmap_test:kill_vm(Vm),
+    ?assertEqual([Lines], lists:usort(Both())),
+    ?assertEqual({0, <<>>}, escript("recorder.erl", [File, "add", "requests", "-5"])).
+
+recorders_refuse_another_file(Config) ->
+    File = path(Config, "file"),
+    [begin
+         ok = file:write_file(File, Bytes),
+         Message = unicode:characters_to_binary([File, ": not a file of named counters\n"]),
+         ?assertEqual([{1, Message}], lists:usort([run(recorder(Config), [File]), escript("recorder.erl", [File])]))
+     end || Bytes <- [<<0:4096/unit:8>>, <<"EMMAPNC1", 9:64/little, 0:112/unit:8, 0:128/unit:8>>, <<"short">>]].
+
+recorder(Config) -> compiled("recorder", Config).
 
 %%% What the cases need
 

@@ -592,6 +592,18 @@ queue_cases() ->
              {sync, 1, no_mail_is_left_behind, closed_is_an_error},
              {info, 1, length_follows, options_are_kept_in_the_file}]].
 
+%% And for emmap_named_counters.
+named_cases() ->
+    S = emmap_named_counters_SUITE,
+    [{Function, Arity, {S, Good}, {S, Limit}, {S, wrong_arguments_are_refused}}
+     || {Function, Arity, Good, Limit} <-
+            [{open, 2, counters_count, capacity_has_bounds}, {close, 1, counters_count, a_closed_file_is_refused},
+             {counter, 2, counters_count, labels_have_bounds},
+             {remove, 2, a_removed_slot_waits_for_all_who_may_count, labels_have_bounds},
+             {to_list, 1, counters_count, a_cut_file_is_truncated}, {add, 2, counters_count, a_cut_file_is_truncated},
+             {sub, 2, counters_count, readers_only_read}, {put, 2, counters_count, counters_wrap_around},
+             {get, 1, counters_count, counters_wrap_around}, {add_get, 2, counters_count, counters_wrap_around}]].
+
 %% The tables name every export and nothing else; the three cases that they name for it are three, are run, and call it.
 every_export_is_tested(_) ->
     [begin
@@ -609,7 +621,7 @@ every_export_is_tested(_) ->
                             lists:member({Function, Arity}, reached(Module, Case, maps:get(Suite, Calls)))})
           end || {Function, Arity, Good, Limit, Bad} <- Cases, {Suite, Case} <- [Good, Limit, Bad]]
      end || {Module, Cases} <- [{emmap, cases()}, {emmap_atomics, atomics_cases()},
-                            {emmap_queue, queue_cases()}]].
+                            {emmap_queue, queue_cases()}, {emmap_named_counters, named_cases()}]].
 
 suites(Cases) -> lists:usort([Suite || {_, _, Good, Limit, Bad} <- Cases, {Suite, _} <- [Good, Limit, Bad]]).
 
@@ -628,7 +640,7 @@ calls(Suite) ->
                 #{}, Functions).
 
 calls_in({call, _, {remote, _, {atom, _, Module}, {atom, _, Function}}, Arguments})
-  when Module =:= emmap; Module =:= emmap_atomics; Module =:= emmap_queue ->
+  when Module =:= emmap; Module =:= emmap_atomics; Module =:= emmap_queue; Module =:= emmap_named_counters ->
     [{Module, Function, length(Arguments)} | calls_in(Arguments)];
 calls_in({call, _, {remote, _, {atom, _, file}, {atom, _, sendfile}}, Arguments}) ->
     [{emmap, sendfile, 8}, {emmap, internal_get_nif_resource, 1} | calls_in(Arguments)];

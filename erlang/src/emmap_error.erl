@@ -148,6 +148,9 @@ argument_text(not_a_count) ->
     text("not a number of counters: an integer from 0 to ~b", [?MAX_COUNT]);
 argument_text(past_the_end) -> <<"the range ends past the end of the mapping">>;
 argument_text(not_counters) -> <<"not a file of counters">>;
+argument_text(not_a_counter) -> <<"not a counter">>;
+argument_text(not_a_label) -> <<"not a label: iodata of at most 104 bytes">>;
+argument_text(not_a_word) -> <<"not an integer of 64 bits">>;
 argument_text(not_a_local_name) -> <<"not {local, Name} with an atom">>;
 argument_text(not_a_queue) -> <<"not a queue">>;
 argument_text(not_iodata) -> <<"not iodata, and the queue is one of bytes">>;
