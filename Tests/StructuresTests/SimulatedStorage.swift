@@ -137,6 +137,11 @@ struct SimulatedStorage: Storage, ~Copyable {
     var value = value.littleEndian
     try unsafe disk.write(&value, count: 8, at: offset)
   }
+  func loadWord(at offset: Int) throws(StructureError) -> Int {
+    var value = 0
+    try unsafe disk.read(at: offset, count: 8, into: &value)
+    return Int(littleEndian: value)
+  }
   func grow(from start: Int, to end: Int) throws(StructureError) { try disk.grow(to: end) }
   func syncData() throws(StructureError) { try disk.sync() }
   func tryLock() throws(StructureError) -> Bool { true }

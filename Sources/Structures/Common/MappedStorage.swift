@@ -73,6 +73,19 @@ public struct MappedStorage: Storage, ~Copyable {
     }
   }
 
+  /// See `Storage`.
+  @inline(__always)
+  public func loadWord(at offset: Int) throws(StructureError) -> Int {
+    do throws(Failure) {
+      // Acquiring: see storeWord.
+      return try file.withWord(at: offset, writing: false) { (word: borrowing Atomic<Int>) in
+        Int(littleEndian: word.load(ordering: .acquiring))
+      }
+    } catch {
+      throw .file(error)
+    }
+  }
+
   /// Allocates, and touches each page.
   public func grow(from start: Int, to end: Int) throws(StructureError) {
     do throws(Failure) {
