@@ -137,6 +137,16 @@ struct SimulatedStorage: Storage, ~Copyable {
     var value = value.littleEndian
     try unsafe disk.write(&value, count: 8, at: offset)
   }
+  func loadWord(at offset: Int) throws(StructureError) -> Int {
+    var value = 0
+    try unsafe disk.read(at: offset, count: 8, into: &value)
+    return Int(littleEndian: value)
+  }
+  func changeWord(at offset: Int, _ change: (Int) -> Int?) throws(StructureError) -> Bool {
+    guard let new = change(try loadWord(at: offset)) else { return false }
+    try storeWord(new, at: offset)
+    return true
+  }
   func grow(from start: Int, to end: Int) throws(StructureError) { try disk.grow(to: end) }
   func syncData() throws(StructureError) { try disk.sync() }
   func tryLock() throws(StructureError) -> Bool { true }

@@ -68,6 +68,27 @@ struct StaticPage: Equatable {
   }
 }
 
+extension StaticPage {
+  /// Tells whether there is nothing in a file but what making a structure may have left when it was killed: up to `size`
+  /// bytes, of which the pages at some offsets are written before the static page.
+  static func isMissing<Store: Storage & ~Copyable>(
+    from storage: borrowing Store, size: Int, _ made: [Int]
+  ) throws(StructureError) -> Bool {
+    if storage.size > size { return false }
+    let step = 4096
+    for offset in stride(from: 0, to: storage.size, by: step) where !made.contains(offset) {
+      let count = min(step, storage.size - offset)
+      let isZero = try unsafe withBytes(step) { (bytes) throws(StructureError) in
+        try unsafe storage.read(at: offset, count: count, into: bytes)
+        return unsafe UnsafeRawBufferPointer(start: bytes, count: count).allSatisfy { $0 == 0 }
+      }
+      // The static page without its first word.
+      if !isZero && (offset != 0 || storage.size < size) { return false }
+    }
+    return true
+  }
+}
+
 /// Runs `body` with some bytes on the stack, all zero, aligned to 8.
 func withBytes<R>(
   _ count: Int, _ body: (UnsafeMutableRawPointer) throws(StructureError) -> R

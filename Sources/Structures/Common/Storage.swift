@@ -17,6 +17,14 @@ public protocol Storage: ~Copyable {
   /// Stores a word at `offset`, a multiple of 8, in one piece, after all that was written before.
   func storeWord(_ value: Int, at offset: Int) throws(StructureError)
 
+  /// The word at `offset`, a multiple of 8; what was written before it was stored is there.
+  func loadWord(at offset: Int) throws(StructureError) -> Int
+
+  /// Changes the word at `offset`, a multiple of 8, in one piece, after all that was written before. `change` is given
+  /// the word and returns another one, or nil to leave it; it runs again where somebody else was quicker. Returns
+  /// whether the word was changed.
+  func changeWord(at offset: Int, _ change: (Int) -> Int?) throws(StructureError) -> Bool
+
   /// Makes the file `end` bytes long, with room on the disk, and pages in memory, for what is from `start`. Of what was
   /// in the file nothing has changed when it throws. One thread at a time.
   func grow(from start: Int, to end: Int) throws(StructureError)
@@ -29,13 +37,4 @@ public protocol Storage: ~Copyable {
 
   /// Lets go of the file. Calls in progress and later ones throw `closed`.
   func close() throws(StructureError)
-}
-
-extension Storage where Self: ~Copyable {
-  /// The word at `offset`, by itself.
-  func word(at offset: Int) throws(StructureError) -> Int {
-    var value = 0
-    try unsafe read(at: offset, count: 8, into: &value)
-    return Int(littleEndian: value)
-  }
 }

@@ -86,8 +86,7 @@ extension Queue where Store: ~Copyable {
   /// Brings everything to disk and closes the file. Calls in progress have ended when this returns, and later ones throw
   /// `closed`. Throws what goes wrong, or went wrong before; the file is closed all the same.
   public func close() throws(StructureError) {
-    let before = StructureError(code: failure.exchange(-1, ordering: .sequentiallyConsistent))
-    if before == .closed { throw .closed }
+    let before = try health.close()
     // All that are under way have their locks; who comes later finds the queue closed.
     let tail = pusher.locked { Place(position: $0.position, number: $0.number, epoch: epoch) }
     for index in 0..<ConsumerSlot.count { consumers[index].locked { _ in } }

@@ -37,7 +37,7 @@ enum ConsumerSlot {
     _ index: Int, in storage: borrowing Store, _ checksum: Checksum,
     _ body: (UnsafeRawBufferPointer) throws(StructureError) -> R
   ) throws(StructureError) -> R? {
-    switch try storage.word(at: offset(index)) {
+    switch try storage.loadWord(at: offset(index)) {
     case 0: return nil
     case inUse: break
     default: throw .corrupt(offset(index))

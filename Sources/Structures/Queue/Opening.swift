@@ -93,7 +93,8 @@ extension Queue where Store: ~Copyable {
     _ storage: borrowing Store, _ options: QueueOptions, _ checksum: Checksum
   ) throws(StructureError) {
     // A file of something else is left alone, also if it begins with zeroes.
-    guard storage.size <= Format.segments, try isBlank(storage) else { throw .badMagic }
+    let made = [Superblock.offset(0), Format.consumers]
+    guard try StaticPage.isMissing(from: storage, size: Format.segments, made) else { throw .badMagic }
     if options.maximumSize < Format.segments { throw .full }
     if storage.size < Format.segments { try storage.grow(from: 0, to: Format.segments) }
     try Superblock().write(to: storage, checksum)
@@ -106,22 +107,6 @@ extension Queue where Store: ~Copyable {
       magic: Format.magic, parameter: UInt32(options.shift), type: options.type, uuid: options.uuid)
     try page.write(to: storage, checksum)
     try storage.syncData()
-  }
-
-  /// Tells whether there is nothing in a file but what `make` may have left when it was killed.
-  private static func isBlank(_ storage: borrowing Store) throws(StructureError) -> Bool {
-    let step = 4096
-    for offset in stride(from: 0, to: storage.size, by: step) {
-      if offset == Superblock.offset(0) || offset == Format.consumers { continue }
-      let count = min(step, storage.size - offset)
-      let isZero = try unsafe withBytes(step) { (bytes) throws(StructureError) in
-        try unsafe storage.read(at: offset, count: count, into: bytes)
-        return unsafe UnsafeRawBufferPointer(start: bytes, count: count).allSatisfy { $0 == 0 }
-      }
-      // The static page without its first word.
-      if !isZero && (offset != 0 || storage.size < Format.segments) { return false }
-    }
-    return true
   }
 
   /// Finds the segments from `first` by their headers. Of two that say that they are the same the later one counts.
@@ -165,8 +150,8 @@ extension Queue where Store: ~Copyable {
       if try placesChecksum() != superblock.places { throw .corrupt(Format.consumers) }
     } else if superblock.generation > 0 {
       recovered.wasClean = false
-      recovered.bytes = max(0, try storage.word(at: Format.hint) &- tail.position)
-      recovered.messages = max(0, try storage.word(at: Format.hint &+ 8) &- tail.number)
+      recovered.bytes = max(0, try storage.loadWord(at: Format.hint) &- tail.position)
+      recovered.messages = max(0, try storage.loadWord(at: Format.hint &+ 8) &- tail.number)
     }
 
     epoch = lastEpoch &+ 1

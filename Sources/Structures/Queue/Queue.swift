@@ -11,8 +11,6 @@ import Synchronization
 /// 4. `table`: which segment is where.
 ///
 /// `tail` is published behind each push: what is before it is there for good, and read without `pusher`.
-///
-/// After an error of the file nobody knows what is in it: `failure` is then set, and answers every call.
 @safe public struct Queue<Store: Storage & ~Copyable>: ~Copyable {
   let storage: Store
   let checksum = Checksum()
@@ -26,7 +24,7 @@ import Synchronization
   /// What opening found.
   public internal(set) var recovered = Recovered()
 
-  let failure = Atomic<Int>(0)
+  let health = Health()
   private let incarnations = Atomic<Int>(1)
 
   let pusher: Guarded<Pusher>
@@ -101,20 +99,11 @@ import Synchronization
 
   /// Throws what has gone wrong before.
   @inline(__always)
-  public func check() throws(StructureError) {
-    // Acquiring: who sees that the queue is closed sees no more of it.
-    let code = failure.load(ordering: .acquiring)
-    if code != 0, let error = StructureError(code: code) { throw error }
-  }
+  public func check() throws(StructureError) { try health.check() }
 
   /// Runs a body that touches the file where a failure leaves it in an unknown state.
   @inline(__always)
-  func failing<R>(_ body: () throws(StructureError) -> R) throws(StructureError) -> R {
-    do throws(StructureError) { return try body() } catch {
-      _ = failure.compareExchange(expected: 0, desired: error.code, ordering: .sequentiallyConsistent)
-      throw error
-    }
-  }
+  func failing<R>(_ body: () throws(StructureError) -> R) throws(StructureError) -> R { try health.failing(body) }
 
   func newIncarnation() -> Int { incarnations.wrappingAdd(1, ordering: .relaxed).newValue }
 
