@@ -350,7 +350,7 @@ pairs_take_turns(Config) ->
                 {0, []} = {0, os:cmd(lists:append(lists:join(" ", Command)))},
                 []
         end,
-    Stop = 6000,
+    Stop = 40000,
     [begin
          ok = file:write_file(Path, <<0:(4096 * 8)>>),
          Played = emmap_test:together([fun() -> One(0, Stop) end, fun() -> Other(1, Stop) end]),
