@@ -368,10 +368,11 @@ pairs_take_turns(Config) ->
                                    {"C and C", C, C}]],
     [emmap_test:stop_vm(Each) || Each <- Vms].
 
+%% Where both are quick enough to find the word changed nobody waits, and nothing is measured: that takes 1 us or less.
 medians(Times) when length(Times) < 500 -> [];
 medians(Times) ->
     {Some, Rest} = lists:split(500, Times),
-    [lists:nth(250, lists:sort(Some)) / 1000 | medians(Rest)].
+    [Median || Median <- [lists:nth(250, lists:sort(Some)) / 1000], Median > 2] ++ medians(Rest).
 
 play(Path, Player, Stop) ->
     {ok, File} = emmap:open(Path, [shared, write]),

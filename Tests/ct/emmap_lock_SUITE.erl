@@ -182,7 +182,8 @@ a_killed_vm_has_no_lock(Config) ->
     Keeper = emmap_test:in_vm(Vm, fun() ->
         spawn(fun() ->
             {ok, Theirs} = emmap:open(Path, [shared, write]),
-            ok = emmap:lock_file(Theirs, exclusive),
+            %% Whoever looks whether it has the lock has it for a moment.
+            ok = emmap:lock_file(Theirs, exclusive, infinity),
             receive stop -> emmap:close(Theirs) end
         end)
     end),
