@@ -25,9 +25,10 @@ root(Directory) ->
         false when Directory =/= "/" -> root(filename:dirname(Directory))
     end.
 
-%% Gives a case an empty directory of its own, for `path' and `file'.
+%% Gives a case an empty directory of its own, for `path' and `file'. A case of another suite may have the same name.
 directory(Case, Config) ->
     Directory = filename:join(proplists:get_value(priv_dir, Config), atom_to_list(Case)),
+    _ = file:del_dir_r(Directory),
     ok = filelib:ensure_dir(filename:join(Directory, "x")),
     [{directory, Directory} | Config].
 

@@ -88,17 +88,20 @@ enum DirectRanges {
 
   private typealias Bounds = UnsafeMutablePointer<Atomic<UInt>>
 
-  /// From and to of each range, in turn.
+  /// From and to of each range, in turn. In front of them stands the list before, which was too short.
   private static var list: Bounds? { unsafe Bounds(bitPattern: storage.list.load(ordering: .acquiring)) }
 
-  /// A list with room for so many ranges. One that was too short stays: somebody may be looking at it.
+  /// A list with room for so many ranges. The one before stays: somebody may be looking at it.
   private static func listOf(_ count: Int) -> Bounds? {
     let room = storage.room.load(ordering: .relaxed)
     let old = unsafe list
     if count <= room { return unsafe old }
     let wanted = max(2 &* room, 32)
-    guard let new = unsafe calloc(2 &* wanted, MemoryLayout<UInt>.stride)?.assumingMemoryBound(to: Atomic<UInt>.self)
+    guard
+      let block = unsafe calloc(2 &* wanted &+ 1, MemoryLayout<UInt>.stride)?.assumingMemoryBound(to: Atomic<UInt>.self)
     else { return nil }
+    unsafe block.pointee.store(UInt(bitPattern: old), ordering: .relaxed)
+    let new = unsafe block + 1
     if let old = unsafe old {
       for index in 0..<2 &* room { unsafe new[index].store(old[index].load(ordering: .relaxed), ordering: .relaxed) }
     }
