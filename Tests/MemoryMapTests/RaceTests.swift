@@ -23,14 +23,14 @@ import Testing
   @Test(arguments: kinds)
   func no_call_succeeds_after_close_returned(_ flags: OpenOptions.Flags) throws {
     let path = path
-    let (late, strange) = (Tally(), Tally())
+    let (late, strange) = (Tally(), Surprises())
     for _ in 0..<100 {
       let handle = try Handle(path, flags)
       let closed = Flag()
       inParallel(3) { thread in
         if thread == 0 {
           sched_yield()
-          if failure({ () throws(Failure) in try handle.close() }) != nil { strange.add() }
+          strange.add(failure({ () throws(Failure) in try handle.close() }))
           closed.set()
           return
         }
@@ -39,21 +39,21 @@ import Testing
           do throws(Failure) {
             // Whatever is read is the file's: never the zeroes that take its place.
             if thread == 1 {
-              if try handle.bytes(at: 100, 5000) != [UInt8](repeating: 0x11, count: 5000) { strange.add() }
+              if try handle.bytes(at: 100, 5000) != [UInt8](repeating: 0x11, count: 5000) { strange.add("other bytes") }
             } else {
               try handle.write([0x11], at: 3 * pageBytes)
-              if try handle.word(at: 8) != 0x1111_1111_1111_1111 { strange.add() }
+              if try handle.word(at: 8) != 0x1111_1111_1111_1111 { strange.add("another word") }
             }
             if wasClosed { late.add() }
           } catch {
-            if error != .closed { strange.add() }
+            if error != .closed { strange.add(error) }
             return
           }
         }
       }
     }
     #expect(late.count == 0)
-    #expect(strange.count == 0)
+    #expect(strange.isEmpty, "\(strange)")
   }
 
   @Test func of_two_that_close_one_is_told_that_it_was_closed() throws {
@@ -205,30 +205,31 @@ import Testing
     @Test func words_that_a_shrink_takes_away_are_never_zero_and_leave_nothing() throws {
       // The new end lies within the page of the word, where no fault tells that the word is gone.
       let (newEnd, word) = (pageBytes + 4, pageBytes + 8)
-      let (strange, zeroes, left) = (Tally(), Tally(), Tally())
+      let (strange, zeroes, left) = (Surprises(), Tally(), Tally())
       for _ in 0..<300 {
         let handle = try Handle(path, [.write, .shared])
         try handle.write([UInt8](repeating: 0x11, count: pageBytes), at: pageBytes)
         inParallel(3) { thread in
           if thread == 0 {
             sched_yield()
-            if failure({ () throws(Failure) in try handle.file.resize(to: newEnd) }) != nil { strange.add() }
+            strange.add(failure({ () throws(Failure) in try handle.file.resize(to: newEnd) }))
             return
           }
           while true {
             do throws(Failure) {
               if try (thread == 1 ? handle.word(at: word) : handle.add(0x100, at: word)) & 0xFF != 0x11 { zeroes.add() }
             } catch {
-              if error != .outOfRange && error != .truncated { strange.add() }
+              if error != .outOfRange && error != .truncated { strange.add(error) }
               return
             }
           }
         }
-        if failure({ () throws(Failure) in try handle.file.resize(to: 4 * pageBytes) }) != nil { strange.add() }
+        strange.add(failure({ () throws(Failure) in try handle.file.resize(to: 4 * pageBytes) }))
         if try handle.word(at: word) != 0 { left.add() }
         try handle.close()
       }
-      #expect((strange.count, zeroes.count, left.count) == (0, 0, 0))
+      #expect(strange.isEmpty, "\(strange)")
+      #expect((zeroes.count, left.count) == (0, 0))
     }
   #endif
 }

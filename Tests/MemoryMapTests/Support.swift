@@ -308,6 +308,23 @@ final class Tally: Sendable {
   var count: Int { value.load(ordering: .acquiring) }
 }
 
+/// What threads did not expect, and where, so that a race that failed once can be understood.
+final class Surprises: Sendable, CustomStringConvertible {
+  private let seen = Mutex<[String: Int]>([:])
+
+  /// Adds a failure, if it is one.
+  func add(_ failure: Failure?, line: Int = #line) {
+    if let failure { add("\(failure)", line: line) }
+  }
+
+  func add(_ text: String, line: Int = #line) {
+    seen.withLock { $0["line \(line): \(text)", default: 0] += 1 }
+  }
+
+  var isEmpty: Bool { seen.withLock { $0.isEmpty } }
+  var description: String { seen.withLock { "\($0)" } }
+}
+
 /// The same numbers in every run.
 struct Numbers: RandomNumberGenerator {
   var state: UInt64

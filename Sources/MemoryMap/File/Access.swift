@@ -54,7 +54,7 @@ extension File {
     _ body: (UnsafeMutablePointer<Region>, UnsafeMutableRawPointer, Int) -> (R, touched: Int)
   ) throws(Failure) -> Outcome<R> {
     var holds = access.writes && access.isWhole && traits.contains(.locked)
-    var tries = 0
+    var refusals = Refusals()
     // Once: others may append for ever.
     if access.clips && traits.contains(.follow) {
       guard try takeOverGrowth(at: offset, count: count, patience) else { return .wouldWait }
@@ -91,8 +91,7 @@ extension File {
         if access.writes { noteChange() }
         return .done(result)
       }
-      tries &+= 1
-      guard let stands = try unsafe stands(access, region, start, touched, since: seen, tries, patience) else {
+      guard let stands = try unsafe stands(access, region, start, touched, since: seen, &refusals, patience) else {
         return .wouldWait
       }
       if stands && isUndisturbed {
@@ -116,7 +115,7 @@ extension File {
   @inline(never)
   private func stands(
     _ access: Access, _ region: UnsafeMutablePointer<Region>, _ start: UnsafeMutableRawPointer, _ touched: Int,
-    since seen: Int, _ tries: Int, _ patience: Patience
+    since seen: Int, _ refusals: inout Refusals, _ patience: Patience
   ) throws(Failure) -> Bool? {
     let from = unsafe start - region.pointee.base
     // Before the marks: what we have cut off ourselves is no fault. And after them: they may have gone meanwhile.
@@ -132,9 +131,9 @@ extension File {
       }
       if isLast { break }
       if let fault = unsafe region.pointee.fault(start, touched) {
-        // A page that can be read in the ordinary way may still be refused to a mapping, again and again.
         let isKnown = try unsafe explain(
-          fault, region, isOnlyRead: !access.writes, isLastTry: tries > 3, access.isOnce ? .none : patience)
+          fault, region, isOnlyRead: !access.writes, isLastTry: refusals.areEnough(fault),
+          access.isOnce ? .none : patience)
         if access.isOnce { throw .system(EIO) }
         return isKnown ? false : nil
       }
@@ -167,6 +166,20 @@ extension File {
       if unsafe isClosed || region.pointee.fault(mapped + done, slice) != nil { return }
       done += slice
     }
+  }
+}
+
+/// How often the same page was found missing. One that can be read in the ordinary way may still be refused to a
+/// mapping, for good. Others who cut the file and fill it again make it look so, but not as often.
+private struct Refusals {
+  private var address: UInt = 0
+  private var count = 0
+
+  mutating func areEnough(_ fault: FaultSlot.Fault) -> Bool {
+    guard case .hole(let address, _) = fault else { return false }
+    count = address == self.address ? count &+ 1 : 1
+    self.address = address
+    return count >= 8
   }
 }
 
