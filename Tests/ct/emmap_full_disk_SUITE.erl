@@ -43,8 +43,14 @@ on_full_disk(Config, Size, Fun) ->
     Dir = ?config(dir, Config),
     survives(fun() -> Fun(Dir) end, #{tmpfs => {Dir, integer_to_list(Size) ++ "k"}}).
 
-%% Takes all space that is left; returns how to give it back.
+%% Takes all space that is left; returns how to give it back. What is mapped of files that were closed and deleted goes
+%% first: it would make room later.
 fill(Dir) ->
+    true = erlang:garbage_collect(),
+    emmap_test:wait_until(fun() ->
+                                  #{handles := Handles, regions := Regions} = emmap:stats(),
+                                  Regions =:= Handles
+                          end),
     Name = filename:join(Dir, "filler"),
     {ok, File} = file:open(Name, [append, raw]),
     fill_up(File),
