@@ -94,6 +94,21 @@ private var canUseUpMappings: Bool {
     }
   }
 
+  @Test func a_close_takes_as_long_as_the_file_and_not_as_what_is_kept_for_its_growth() throws {
+    let directory = try TemporaryDirectory()
+    for flags: OpenOptions.Flags in [[.shared], [.write, .shared], [.write]] {
+      let path = try directory.file("file", pattern(pageBytes + 1))
+      let handle = try Handle(path, flags)
+      let address = try handle.address
+      try handle.close()
+      let name = path.split(separator: "/").suffix(2).joined(separator: "/")
+      let behind = try mappings().filter { $0.hasSuffix(name) }.map { UInt($0.prefix { $0 != "-" }, radix: 16) }
+      // The two pages are replaced; what lies behind them, if anything, is left alone.
+      #expect(behind == (flags.contains(.write) ? [address + UInt(2 * pageBytes)] : []), "\(flags)")
+      withExtendedLifetime(handle) {}
+    }
+  }
+
   @Test func a_private_handle_that_grows_is_charged_what_it_needs() async {
     await #expect(processExitsWith: .success) {
       let directory = try TemporaryDirectory()

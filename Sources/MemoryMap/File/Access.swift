@@ -122,7 +122,7 @@ extension File {
     for isLast in [false, true] {
       if isClosed {
         // What a long copy has put into the region meanwhile is given back.
-        if touched > 1 << 20 && !traits.contains(.direct) { unsafe region.pointee.vacate() }
+        if touched > 1 << 20 && !traits.contains(.direct) { unsafe region.pointee.vacate(from + touched) }
         throw .closed
       }
       if losses.concern(from, from + touched, since: seen) {

@@ -166,13 +166,15 @@ import Synchronization
     if isClosed { throw .closed }
     // A write into the region of a direct handle, which stays as it is, must not go on after this has returned.
     let waits = traits.isSuperset(of: [.direct, .locked, .writable])
+    // Behind the end of the file a region has no pages, however far it reaches.
+    let mapped = slack + max(size, (try? end()) ?? 0)
     losses.close()
     if waits { data.lock() }
     var next: UnsafeMutablePointer<Region>? = unsafe region
     while let region = unsafe next {
       unsafe region.pointee.forgetDescriptor(end: region.pointee.base + slack + size)
       // A binary may point into the regions of a direct handle.
-      if !traits.contains(.direct) { unsafe region.pointee.vacate() }
+      if !traits.contains(.direct) { unsafe region.pointee.vacate(mapped) }
       unsafe next = region.pointee.previous
     }
     if waits { data.unlock() }

@@ -208,11 +208,14 @@ import Synchronization
     unsafe slot.pointee.forgetDescriptor(end: UInt(bitPattern: end))
   }
 
-  /// Puts empty pages in the place of the file's, so that memory and disk space are free at once; where nobody may go
-  /// on reading the bytes. The range stays mapped: a call that races with this reads zeroes, and sees afterwards that
-  /// the handle is closed.
-  func vacate() {
-    let (start, length) = unsafe (UInt(bitPattern: base), slot.pointee.mappedLength)
+  /// Puts empty pages in the place of the file's first `count` bytes, so that memory and disk space are free at once;
+  /// where nobody may go on reading the bytes. The range stays mapped: a call that races with this reads zeroes, and sees
+  /// afterwards that the handle is closed.
+  func vacate(_ count: Int) {
+    let start = unsafe UInt(bitPattern: base)
+    let reach = unsafe slot.pointee.mappedLength
+    let length = min(mapping.page.roundUp(count) ?? reach, reach)
+    if length == 0 { return }
     var isDone = true
     inSlices(start, length, mapping.page) { from, count in
       if !Replacement.map(from, from &+ UInt(count), isWritable: mapping.isWritable) { isDone = false }
@@ -244,15 +247,16 @@ import Synchronization
 }
 
 /// Does something to a range of memory piece by piece: changing a mapping holds a lock that every page fault and every
-/// allocation of the process needs, for a time that grows with the pages in it. Others get their turn in between. In
-/// 1,024 pieces at the most: where there are more bytes than memory, most have no pages.
+/// allocation of the process needs, for a time that grows with the pages in it. Others get their turn in between, after
+/// a piece that had pages. In 1,024 pieces at the most: where there are more bytes than memory, most have no pages.
 func inSlices(_ start: UInt, _ length: Int, _ page: PageSize, _ body: (UInt, Int) -> Void) {
   let slice = page.roundDown(max(16 << 20, length >> 10, page.bytes))
   var done = 0
   while done < length {
     let count = min(slice, length - done)
+    let begin = sys_nanoseconds()
     body(start + UInt(done), count)
     done += count
-    if done < length { sys_rest() }
+    if done < length && sys_nanoseconds() &- begin > 20_000 { sys_rest() }
   }
 }
