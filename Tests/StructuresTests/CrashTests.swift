@@ -35,7 +35,7 @@ import Testing
     ("lateReuse", .lateReuse), ("checksum", .checksum), ("epochInChecksum", .epochInChecksum), ("syncData", .syncData),
     ("keepSafeCopy", .keepSafeCopy), ("keepPendingCopy", .keepPendingCopy), ("superblockLast", .superblockLast),
     ("wholeBatches", .wholeBatches), ("wholeMessages", .wholeMessages), ("twoSuperblocks", .twoSuperblocks),
-    ("epochsAscend", .epochsAscend), ("consumersBelowTail", .consumersBelowTail),
+    ("epochsAscend", .epochsAscend), ("consumersBelowTail", .consumersBelowTail), ("syncWhatIsLeft", .syncWhatIsLeft),
   ])
   func without_a_rule_something_is_lost(_ name: String, _ rule: Omissions) throws {
     let most = 20_000

@@ -57,7 +57,8 @@ final class Disk {
     if bytes.count < end { bytes += [UInt8](repeating: 0, count: end - bytes.count) }
   }
 
-  func sync() throws(StructureError) {
+  /// Brings `range` to disk, or all of it.
+  func sync(_ range: Range<Int>? = nil) throws(StructureError) {
     if let syncError { throw syncError }
     try step()
     let (start, count) = (bytes, log.count)
@@ -67,8 +68,21 @@ final class Disk {
       duringSync = during
       if stepsLeft == 0 { throw Self.killed }
     }
-    base = start
-    log.removeFirst(count)
+    let range = range ?? 0..<start.count
+    if base.count < range.upperBound { base += [UInt8](repeating: 0, count: range.upperBound - base.count) }
+    base.replaceSubrange(range, with: start[range])
+    log = log[..<count].flatMap { Self.outside(range, $0.offset, $0.bytes) } + log[count...]
+  }
+
+  /// What a store has put outside of a range: up to two stores.
+  private static func outside(
+    _ range: Range<Int>, _ offset: Int, _ stored: [UInt8]
+  ) -> [(offset: Int, bytes: [UInt8])] {
+    let all = offset..<(offset + stored.count)
+    let parts = [all.clamped(to: 0..<range.lowerBound), all.clamped(to: range.upperBound..<Int.max)]
+    return parts.filter { !$0.isEmpty }.map { part in
+      (part.lowerBound, [UInt8](stored[(part.lowerBound - offset)..<(part.upperBound - offset)]))
+    }
   }
 
   private func put(_ stored: [UInt8], _ offset: Int, _ target: inout [UInt8]) {
@@ -144,6 +158,7 @@ struct SimulatedStorage: Storage, ~Copyable {
   }
   func grow(from start: Int, to end: Int) throws(StructureError) { try disk.grow(to: end) }
   func syncData() throws(StructureError) { try disk.sync() }
+  func syncData(_ range: Range<Int>) throws(StructureError) { try disk.sync(range) }
   func tryLock() throws(StructureError) -> Bool { true }
   func close() throws(StructureError) {}
 }

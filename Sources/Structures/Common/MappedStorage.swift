@@ -125,6 +125,12 @@ public struct MappedStorage: Storage, ~Copyable {
   }
 
   /// See `Storage`.
+  public func syncData(_ range: Range<Int>) throws(StructureError) {
+    guard hasSynced.load(ordering: .relaxed) else { return try syncData() }
+    do throws(Failure) { try file.syncRange(at: range.lowerBound, count: range.count) } catch { throw .file(error) }
+  }
+
+  /// See `Storage`.
   public func tryLock() throws(StructureError) -> Bool {
     do throws(Failure) { return try file.setLock(.exclusive) { true } } catch { throw .file(error) }
   }

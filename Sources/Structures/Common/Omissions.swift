@@ -20,6 +20,8 @@
     public static let epochInChecksum = Omissions(rawValue: 1 << 5)
     /// A sync syncs.
     public static let syncData = Omissions(rawValue: 1 << 6)
+    /// One that makes room syncs what consumers have not passed.
+    public static let syncWhatIsLeft = Omissions(rawValue: 1 << 15)
     /// The copy of a place that is on disk is not written to.
     public static let keepSafeCopy = Omissions(rawValue: 1 << 7)
     /// Neither is the one that the sync in progress brings there.

@@ -27,6 +27,10 @@ public protocol Storage: ~Copyable {
   /// Returns when all that was written before is on disk.
   func syncData() throws(StructureError)
 
+  /// Returns when what was written before to these bytes is on disk, and as much of the file's length as they need. Of
+  /// the rest anything may be.
+  func syncData(_ range: Range<Int>) throws(StructureError)
+
   /// Tells whether the file is now this storage's alone. The claim ends with `close`, or with the process.
   func tryLock() throws(StructureError) -> Bool
 

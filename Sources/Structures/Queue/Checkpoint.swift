@@ -7,11 +7,22 @@ struct Checkpoint: ~Copyable {
   var superblock: Superblock
   /// What the superblock on disk says is the oldest segment that is needed: those below can be used again.
   var flushedOldest: Int
+  /// How long the file on disk is, at least.
+  var syncedSize = 0
 
   init(_ superblock: Superblock) {
     self.superblock = superblock
     flushedOldest = Int(truncatingIfNeeded: superblock.oldest)
   }
+}
+
+/// What a sync brings to disk.
+enum SyncExtent {
+  case everything
+  /// What some consumer has not passed: the rest is never read again, and the disk is spared it.
+  case whatIsLeft
+  /// Superblocks and places: all that is left is on disk already.
+  case places
 }
 
 extension Queue where Store: ~Copyable {
@@ -21,17 +32,19 @@ extension Queue where Store: ~Copyable {
     try sync(from: pusher.locked { Place(position: $0.position, number: $0.number, epoch: epoch) })
   }
 
-  /// The same by the holder of `pusher`. What is before `tail` was pushed.
-  func sync(from tail: Place) throws(StructureError) {
+  /// The same by the holder of `pusher`, to whom less may be enough. What is before `tail` was pushed.
+  func sync(from tail: Place, _ extent: SyncExtent = .everything) throws(StructureError) {
     try checkpoint.withLock { (checkpoint) throws(StructureError) in
       try check()
-      try failing { () throws(StructureError) in try sync(from: tail, &checkpoint) }
+      try failing { () throws(StructureError) in try sync(from: tail, extent, &checkpoint) }
     }
   }
 
   /// Remembers where all are; syncs; then writes down what is on disk now. The superblock itself gets there with the
   /// next sync: until then the other one is good, and what that needs is still there.
-  private func sync(from tail: Place, _ checkpoint: inout Checkpoint) throws(StructureError) {
+  private func sync(
+    from tail: Place, _ extent: SyncExtent, _ checkpoint: inout Checkpoint
+  ) throws(StructureError) {
     // Not back: somebody else may have come later, and been first.
     let last = checkpoint.superblock
     var superblock = last
@@ -40,13 +53,14 @@ extension Queue where Store: ~Copyable {
     superblock.epoch = UInt64(epoch)
     superblock.tail = max(last.tail, UInt64(tail.position))
     superblock.number = max(last.number, UInt64(tail.number))
-    superblock.oldest = UInt64(oldestNeeded(tail, willSync: true))
+    let first = firstNeeded(tail, willSync: true)
+    superblock.oldest = UInt64(first &>> shift)
     #if DEBUG
       if omits(.superblockLast) { try write(superblock) }
       if omits(.lateReuse) { table.locked { $0.release(below: Int(superblock.oldest)) } }
-      if !omits(.syncData) { try storage.syncData() }
+      if !omits(.syncData) { try syncData(extent, from: first, to: tail.position, &checkpoint) }
     #else
-      try storage.syncData()
+      try syncData(extent, from: first, to: tail.position, &checkpoint)
     #endif
     // The superblock before this one has come to disk, too.
     checkpoint.flushedOldest = Int(last.oldest)
@@ -63,6 +77,36 @@ extension Queue where Store: ~Copyable {
     table.locked { $0.release(below: limit) }
   }
 
+  /// Brings to disk what a superblock needs that says that all is between two positions.
+  private func syncData(
+    _ extent: SyncExtent, from first: Int, to tail: Int, _ checkpoint: inout Checkpoint
+  ) throws(StructureError) {
+    let (size, segments) = (storage.size, (first &>> shift)..<max(first &>> shift, (tail &+ mask) &>> shift))
+    // Each range is a wait for the disk.
+    if extent == .everything || segments.count > 2 {
+      try storage.syncData()
+      checkpoint.syncedSize = size
+      return
+    }
+    // A file that has grown has its length on disk when its last bytes are.
+    if size > checkpoint.syncedSize { try storage.syncData(size &- 8..<size) }
+    checkpoint.syncedSize = size
+    if extent == .whatIsLeft {
+      for segment in segments {
+        let start = try offset(ofSegment: segment)
+        let from = start &+ max(first &- segment &<< shift, 0)
+        let to = start &+ min(tail &- segment &<< shift, segmentSize)
+        // The header is needed, too.
+        try storage.syncData(start..<start &+ Format.segmentHeader)
+        #if DEBUG
+          if omits(.syncWhatIsLeft) { continue }
+        #endif
+        if from < to { try storage.syncData(from..<to) }
+      }
+    }
+    try storage.syncData(0..<Format.segments)
+  }
+
   func write(_ superblock: Superblock) throws(StructureError) {
     #if DEBUG
       if omits(.twoSuperblocks) { return try superblock.write(to: storage, checksum, index: 0) }
@@ -70,17 +114,17 @@ extension Queue where Store: ~Copyable {
     try superblock.write(to: storage, checksum)
   }
 
-  /// The segment that the consumer which is last needs first. `willSync` marks the copies that say so.
-  func oldestNeeded(_ tail: Place, willSync: Bool = false) -> Int {
-    var oldest = tail.position
+  /// Where the consumer is that is last. `willSync` marks the copies that say so.
+  func firstNeeded(_ tail: Place, willSync: Bool = false) -> Int {
+    var first = tail.position
     for index in 0..<ConsumerSlot.count {
       consumers[index].locked { consumer in
         guard consumer.isInUse else { return }
         if willSync { consumer.pendingCopy = consumer.copy }
-        oldest = min(oldest, consumer.place.position)
+        first = min(first, consumer.place.position)
       }
     }
-    return oldest &>> shift
+    return first
   }
 
   /// Brings everything to disk and closes the file. Calls in progress have ended when this returns, and later ones throw
@@ -101,7 +145,7 @@ extension Queue where Store: ~Copyable {
   }
 
   private func finish(_ tail: Place, _ checkpoint: inout Checkpoint) throws(StructureError) {
-    try sync(from: tail, &checkpoint)
+    try sync(from: tail, .everything, &checkpoint)
     // That superblock is on disk before the other one is touched.
     #if DEBUG
       if !omits(.syncData) { try storage.syncData() }

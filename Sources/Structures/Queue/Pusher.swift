@@ -221,10 +221,11 @@ extension Queue where Store: ~Copyable {
       }
       if missing <= 0 { return }
       do throws(StructureError) {
-        // What all consumers have passed can be used again, once that is on disk: two syncs.
-        if syncs < 2 && oldestNeeded(tail) > first {
+        // What all consumers have passed can be used again, once that is on disk: two syncs. What they have passed need
+        // not be, and so its pages stay as they are, ready to be written to.
+        if syncs < 2 && firstNeeded(tail) &>> shift > first {
+          try sync(from: tail, syncs == 0 ? .whatIsLeft : .places)
           syncs += 1
-          try sync(from: tail)
         } else {
           try growTable(by: missing)
         }
