@@ -368,6 +368,25 @@ import Testing
     }
   }
 
+  /// What is cut off has not been touched since.
+  @Test func a_sync_finds_that_the_file_was_cut_short() throws {
+    let directory = try TemporaryDirectory()
+    let queue = try open(directory.file())
+    let name = queue.first
+    try queue.push(message(1))
+    try queue.queue.sync()
+    #expect(unsafe truncate(directory.file(), 65536 + 65535) == 0)
+    try queue.push(message(2))
+    let truncated = StructureError.file(.truncated)
+    #expect(error { () throws(StructureError) in try queue.queue.sync() } == truncated)
+    #expect(error { () throws(StructureError) in try queue.push(message(3)) } == truncated)
+    #expect(error { () throws(StructureError) in try queue.pop(1, name) } == truncated)
+    #expect(error { () throws(StructureError) in try queue.queue.close() } == truncated)
+    // What was pushed is not taken for what a power failure has left behind.
+    let again = error { () throws(StructureError) in try open(directory.file()) }
+    #expect(again == .corrupt(0))
+  }
+
   @Test func a_queue_that_is_nearly_empty_stays_small() throws {
     let directory = try TemporaryDirectory()
     let queue = try open(directory.file())

@@ -159,6 +159,7 @@ struct SimulatedStorage: Storage, ~Copyable {
   func grow(from start: Int, to end: Int) throws(StructureError) { try disk.grow(to: end) }
   func syncData() throws(StructureError) { try disk.sync() }
   func syncData(_ range: Range<Int>) throws(StructureError) { try disk.sync(range) }
+  func checkLength() throws(StructureError) {}
   func tryLock() throws(StructureError) -> Bool { true }
   func close() throws(StructureError) {}
 }

@@ -47,7 +47,7 @@ extension File {
   }
 
   /// Where the bytes end: see `Origin.end`.
-  func end() throws(Failure) -> Int {
+  public func end() throws(Failure) -> Int {
     let length = size
     if traits.isDisjoint(with: [.growable, .follow]) { return length }
     let end = try descriptor.withDescriptor { (number) throws(Failure) in try fileLength(number) }

@@ -131,6 +131,17 @@ public struct MappedStorage: Storage, ~Copyable {
   }
 
   /// See `Storage`.
+  public func checkLength() throws(StructureError) {
+    do throws(Failure) {
+      // In this order: it may grow meanwhile.
+      let size = file.size
+      if try file.end() < size { throw .truncated }
+    } catch {
+      throw .file(error)
+    }
+  }
+
+  /// See `Storage`.
   public func tryLock() throws(StructureError) -> Bool {
     do throws(Failure) { return try file.setLock(.exclusive) { true } } catch { throw .file(error) }
   }

@@ -31,6 +31,9 @@ public protocol Storage: ~Copyable {
   /// the rest anything may be.
   func syncData(_ range: Range<Int>) throws(StructureError)
 
+  /// Throws `truncated` if others have made the file shorter: a sync has nothing to say about what they have cut off.
+  func checkLength() throws(StructureError)
+
   /// Tells whether the file is now this storage's alone. The claim ends with `close`, or with the process.
   func tryLock() throws(StructureError) -> Bool
 

@@ -72,6 +72,9 @@ extension Queue where Store: ~Copyable {
       }
     }
     try write(superblock)
+    // Now that it says what has to be there: what is not is found by whoever opens the file, and not taken for a tail
+    // that a power failure has torn.
+    try storage.checkLength()
     checkpoint.superblock = superblock
     let limit = checkpoint.flushedOldest
     table.locked { $0.release(below: limit) }
