@@ -157,6 +157,7 @@ struct SimulatedStorage: Storage, ~Copyable {
     return Int(littleEndian: value)
   }
   func grow(from start: Int, to end: Int) throws(StructureError) { try disk.grow(to: end) }
+  func beginSync(_ range: Range<Int>) {}
   func syncData() throws(StructureError) { try disk.sync() }
   func syncData(_ range: Range<Int>) throws(StructureError) { try disk.sync(range) }
   func checkLength() throws(StructureError) {}

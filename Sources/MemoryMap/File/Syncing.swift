@@ -60,9 +60,12 @@ extension File {
   }
 
   /// Starts writing dirty pages to disk and returns at once, as sync_file_range(2) with SYNC_FILE_RANGE_WRITE.
-  public func flush() throws(Failure) {
+  public func flush() throws(Failure) { try flush(at: 0, count: size) }
+
+  /// The same for those of `count` bytes from `offset`, neither of them negative.
+  public func flush(at offset: Int, count: Int) throws(Failure) {
     try withSharedFile(isSync: false) { number in
-      sys_start_writeback(number, off_t(mapping.fileOffset + slack), off_t(size))
+      sys_start_writeback(number, off_t(mapping.fileOffset + slack + offset), off_t(count))
     }
   }
 

@@ -113,6 +113,11 @@ public struct MappedStorage: Storage, ~Copyable {
   }
 
   /// See `Storage`.
+  public func beginSync(_ range: Range<Int>) {
+    do throws(Failure) { try file.flush(at: range.lowerBound, count: range.count) } catch {}
+  }
+
+  /// See `Storage`.
   public func syncData() throws(StructureError) {
     do throws(Failure) {
       if hasSynced.load(ordering: .relaxed) { return try file.syncData() }

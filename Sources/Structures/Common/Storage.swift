@@ -24,6 +24,9 @@ public protocol Storage: ~Copyable {
   /// in the file nothing has changed when it throws. One thread at a time.
   func grow(from start: Int, to end: Int) throws(StructureError)
 
+  /// Has what was written before to these bytes begin its way to disk. What goes wrong, the next sync tells.
+  func beginSync(_ range: Range<Int>)
+
   /// Returns when all that was written before is on disk.
   func syncData() throws(StructureError)
 

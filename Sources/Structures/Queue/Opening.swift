@@ -197,6 +197,7 @@ extension Queue where Store: ~Copyable {
     var reader = Reader()
     var (place, tail, lastEpoch) = (checkpoint, checkpoint, checkpoint.epoch)
     var (isInBatch, isInMessage) = (false, false)
+    var begun = checkpoint.position
     // With no limit a record that claims to be long is read as far as its segment goes.
     while let record = try record(at: place, limit: 1 << 62, &reader, assembled: 0) {
       place = record.next
@@ -212,8 +213,21 @@ extension Queue where Store: ~Copyable {
         if omits(.wholeMessages) { isInMessage = false }
       #endif
       if !isInBatch && !isInMessage { tail = place }
+      if place.position >= begun { begun = beginSync(at: place.position) }
     }
     return (tail, lastEpoch)
+  }
+
+  /// Has the disk write what is around a position while the records there are looked at: all of it has to be on disk
+  /// before the queue is used. Not too much at once, because that waits for the disk. Returns where it ends.
+  private func beginSync(at position: Int) -> Int {
+    let count = min(segmentSize, 1 << 20)
+    let start = position & ~(count &- 1)
+    if let slot = table.locked({ $0.slot(of: position &>> shift) }) {
+      let offset = slotOffset(slot) &+ (start & mask)
+      storage.beginSync(offset..<offset &+ count)
+    }
+    return start &+ count
   }
 
   private func findConsumers(_ tail: Place, oldest: Int) throws(StructureError) {
