@@ -5,7 +5,7 @@ import Synchronization
 struct Lock: ~Copyable {
   private let word = Atomic<UInt32>(0)
 
-  private static var spins: Int { 200 }
+  private static var looks: Int { 16 }
 
   /// Takes the lock, spinning a little but never sleeping. False if somebody else keeps it.
   @inline(__always)
@@ -16,13 +16,17 @@ struct Lock: ~Copyable {
 
   @inline(never)
   private func trySpinning() -> Bool {
-    for _ in 0..<Self.spins {
+    // Seldom, and then more seldom: each look takes the line of memory away from the holder, and who comes again at once
+    // finds all that the lock guards still in its own cache. Some 700 pauses, of 10 to 50 ns each.
+    var pauses = 1
+    for _ in 0..<Self.looks {
+      for _ in 0..<pauses { sys_pause() }
+      pauses = min(pauses &* 2, 64)
       if word.load(ordering: .relaxed) == 0
         && word.compareExchange(expected: 0, desired: 1, ordering: .acquiring).exchanged
       {
         return true
       }
-      sys_pause()
     }
     return false
   }
