@@ -11,6 +11,7 @@ struct Atoms {
   var misaligned, outOfRange, readOnly: Term
   var done, double, last, locked, shared, exclusive, none: Term
   var timeout, awaited: Term
+  var tooLong, wrongBlockSize: Term
   var empty, full, corrupt, badMagic, notFound, lastConsumer, ready, queue, clean, term: Term
 
   init(_ env: Environment) {
@@ -70,6 +71,8 @@ struct Atoms {
     corrupt = env.atom("corrupt")
     badMagic = env.atom("bad_magic")
     notFound = env.atom("not_found")
+    tooLong = env.atom("too_long")
+    wrongBlockSize = env.atom("wrong_block_size")
     lastConsumer = env.atom("last_consumer")
     ready = env.atom("ready")
     queue = env.atom("emmap_queue")

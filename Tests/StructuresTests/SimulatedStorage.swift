@@ -142,6 +142,11 @@ struct SimulatedStorage: Storage, ~Copyable {
     try unsafe disk.read(at: offset, count: 8, into: &value)
     return Int(littleEndian: value)
   }
+  func changeWord(at offset: Int, _ change: (Int) -> Int?) throws(StructureError) -> Bool {
+    guard let new = change(try loadWord(at: offset)) else { return false }
+    try storeWord(new, at: offset)
+    return true
+  }
   func grow(from start: Int, to end: Int) throws(StructureError) { try disk.grow(to: end) }
   func syncData() throws(StructureError) { try disk.sync() }
   func tryLock() throws(StructureError) -> Bool { true }

@@ -86,6 +86,26 @@ public struct MappedStorage: Storage, ~Copyable {
     }
   }
 
+  /// See `Storage`.
+  @inline(__always)
+  public func changeWord(at offset: Int, _ change: (Int) -> Int?) throws(StructureError) -> Bool {
+    do throws(Failure) {
+      return try file.withWord(at: offset, writing: true) { (word: borrowing Atomic<Int>) in
+        var old = word.load(ordering: .acquiring)
+        while true {
+          guard let new = change(Int(littleEndian: old)) else { return false }
+          // Releasing, as storeWord; acquiring, as loadWord.
+          let (exchanged, found) = word.compareExchange(
+            expected: old, desired: new.littleEndian, ordering: .acquiringAndReleasing)
+          if exchanged { return true }
+          old = found
+        }
+      }
+    } catch {
+      throw .file(error)
+    }
+  }
+
   /// Allocates, and touches each page.
   public func grow(from start: Int, to end: Int) throws(StructureError) {
     do throws(Failure) {

@@ -20,6 +20,11 @@ public protocol Storage: ~Copyable {
   /// The word at `offset`, a multiple of 8; what was written before it was stored is there.
   func loadWord(at offset: Int) throws(StructureError) -> Int
 
+  /// Changes the word at `offset`, a multiple of 8, in one piece, after all that was written before. `change` is given
+  /// the word and returns another one, or nil to leave it; it runs again where somebody else was quicker. Returns
+  /// whether the word was changed.
+  func changeWord(at offset: Int, _ change: (Int) -> Int?) throws(StructureError) -> Bool
+
   /// Makes the file `end` bytes long, with room on the disk, and pages in memory, for what is from `start`. Of what was
   /// in the file nothing has changed when it throws. One thread at a time.
   func grow(from start: Int, to end: Int) throws(StructureError)
