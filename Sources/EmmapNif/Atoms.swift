@@ -12,7 +12,7 @@ struct Atoms {
   var done, double, last, locked, shared, exclusive, none: Term
   var timeout, awaited: Term
   var tooLong, wrongBlockSize: Term
-  var empty, full, corrupt, badMagic, notFound, lastConsumer, ready, queue, clean, term: Term
+  var empty, full, corrupt, badMagic, notFound, lastConsumer, ready, queue, blocks, clean, term: Term
 
   init(_ env: Environment) {
     ok = env.atom("ok")
@@ -76,6 +76,7 @@ struct Atoms {
     lastConsumer = env.atom("last_consumer")
     ready = env.atom("ready")
     queue = env.atom("emmap_queue")
+    blocks = env.atom("emmap_blocks")
     clean = env.atom("clean")
     term = env.atom("term")
   }
