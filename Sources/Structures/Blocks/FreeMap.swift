@@ -15,7 +15,7 @@ import Synchronization
 /// A bit of a summary is set if there may be something below it. Whoever frees a block sets the bits above it; whoever
 /// finds nothing below a bit clears it, looks again, and sets it again if there is something by now. So nothing is lost,
 /// and a search takes as many steps as there are levels.
-@safe struct FreeMap: ~Copyable {
+@safe public struct FreeMap: ~Copyable {
   typealias Word = Atomic<UInt>
 
   /// The addresses of the groups, then levels 1, 2 and 3. Only what is used is ever touched.
