@@ -102,7 +102,7 @@ enum BlocksFree: StructureCall {
 
 /// `blocks_read_list(Blocks, From, Max)`: `{[{Address, Binary}], Next}`, with at most Max blocks, and no more than a
 /// normal scheduler should read at once: there may be none in it, and more behind Next. Next is `done` if there are none.
-/// One that cannot be read is an error if it is the first, and Next otherwise.
+/// A damaged one is an error if it is the first, and Next otherwise.
 enum BlocksReadList: StructureCall {
   static var name: StaticString { "blocks_read_list" }
   static var blocking: NifFunction { { unsafe perform(BlocksReadList.self, $0, $1, $2, mayBlock: true) } }
@@ -113,28 +113,38 @@ enum BlocksReadList: StructureCall {
     let most = min(try call.number(2), inlineCount)
     var total = 0
     var blocks: [Term] = []
-    var stop: Int? = nil
-    let next = try unsafe handle.pointee.blocks.forEach(from: from, words: inlineWords) {
-      (address) throws(StructureError) in
-      if blocks.count >= most || total > inlineBytes {
-        stop = address
-        return false
+    var next: Int? = nil
+    do throws(StructureError) {
+      var stop: Int? = nil
+      next = try unsafe handle.pointee.blocks.forEach(from: from, words: inlineWords) {
+        (address) throws(StructureError) in
+        if blocks.count >= most || total > inlineBytes {
+          stop = address
+          return false
+        }
+        do throws(StructureError) {
+          let block = try unsafe call.block(handle, address, mayBlock: mayBlock, &total)
+          blocks.append(call.env.tuple(call.env.integer(address), block))
+          return true
+        } catch {
+          switch error {
+          // Freed meanwhile.
+          case .notFound: return true
+          case .corrupt: throw .corrupt(address)
+          default: throw error
+          }
+        }
       }
-      do throws(StructureError) {
-        let block = try unsafe call.block(handle, address, mayBlock: mayBlock, &total)
-        blocks.append(call.env.tuple(call.env.integer(address), block))
-        return true
-      } catch {
-        // Freed meanwhile.
-        if case .notFound = error { return true }
-        if blocks.isEmpty { throw error }
-        stop = address
-        return false
-      }
+      next = stop ?? next
+    } catch {
+      guard case .corrupt(let place) = error else { throw error }
+      // A word of a bitmap stands for blocks before the first, too.
+      next = max(place, from)
+      if blocks.isEmpty { throw .corrupt(max(place, from)) }
     }
     // What was looked at in vain costs something, too.
     call.charge(blocks.count &+ 16, total)
-    return call.env.tuple(call.env.list(blocks), call.next(stop ?? next))
+    return call.env.tuple(call.env.list(blocks), call.next(next))
   }
 }
 
@@ -151,22 +161,30 @@ enum BlocksCheck: StructureCall {
     defer { unsafe free(buffer) }
     var (count, total) = (0, 0)
     var corrupt: [Term] = []
-    let next = try unsafe handle.pointee.blocks.forEach(from: from, words: checkedBlocks) {
-      (address) throws(StructureError) in
-      do throws(StructureError) {
-        total &+= try unsafe handle.pointee.blocks.read(address) { (count, fill) throws(StructureError) in
-          try unsafe fill(buffer)
-          return count
+    var next: Int? = nil
+    do throws(StructureError) {
+      next = try unsafe handle.pointee.blocks.forEach(from: from, words: checkedBlocks) {
+        (address) throws(StructureError) in
+        do throws(StructureError) {
+          total &+= try unsafe handle.pointee.blocks.read(address) { (count, fill) throws(StructureError) in
+            try unsafe fill(buffer)
+            return count
+          }
+          count &+= 1
+        } catch {
+          switch error {
+          case .notFound: break
+          case .corrupt: corrupt.append(call.env.integer(address))
+          default: throw error
+          }
         }
-        count &+= 1
-      } catch {
-        switch error {
-        case .notFound: break
-        case .corrupt: corrupt.append(call.env.integer(address))
-        default: throw error
-        }
+        return total < checkedBytes && count &+ corrupt.count < checkedBlocks
       }
-      return total < checkedBytes && count &+ corrupt.count < checkedBlocks
+    } catch {
+      guard case .corrupt(let place) = error else { throw error }
+      // A word of a bitmap: nobody knows which of its blocks there are.
+      corrupt.append(call.env.integer(max(place, from)))
+      next = max(place, from) &+ 1
     }
     return call.env.tuple([
       call.env.integer(count), call.env.integer(total), call.env.list(corrupt), call.next(next),
