@@ -193,7 +193,9 @@ import Testing
           sched_yield()
           // Others fill the file again; then an append of ours maps it afresh.
           let rest = [UInt8](repeating: 0xFF, count: length - pageBytes)
-          if unsafe pwrite(descriptor, rest, rest.count, off_t(pageBytes)) != rest.count { strange.add("a short write") }
+          if unsafe pwrite(descriptor, rest, rest.count, off_t(pageBytes)) != rest.count {
+            strange.add("a short write")
+          }
           strange.add(failure({ () throws(Failure) in try handle.write([0xFF], at: length) }))
         }
         stop.set()

@@ -11,9 +11,9 @@ final class HeldBlocks<Store: Storage & ~Copyable>: @unchecked Sendable {
     blocks = try Blocks.open(storage, options)
   }
 
-  func store(_ data: [UInt8], caller: UInt = 0) throws(StructureError) -> Int {
+  func store(_ data: [UInt8], caller: UInt = 0, mayBlock: Bool = true) throws(StructureError) -> Int {
     try unsafe withBuffers([data]) { (buffers) throws(StructureError) in
-      try unsafe blocks.store(buffers[0], caller: caller, mayBlock: true)
+      try unsafe blocks.store(buffers[0], caller: caller, mayBlock: mayBlock)
     }
   }
 
@@ -46,13 +46,36 @@ final class HeldBlocks<Store: Storage & ~Copyable>: @unchecked Sendable {
   }
 }
 
-/// Blocks of `size` bytes in a file with room for `count` of them.
-func blockOptions(_ size: Int, count: Int = 100_000, _ omissions: Omissions = []) -> BlocksOptions {
+/// Blocks of `size` bytes in a file with room for `count` of them, in groups of 32 for each of `words`.
+func blockOptions(
+  _ size: Int, count: Int = 15_000, words: Int = BlockLayout.wordsPerGroup, _ omissions: Omissions = []
+) -> BlocksOptions {
   var options = BlocksOptions()
   options.blockSize = size
-  options.maximumSize = BlockLayout.groups + BlockLayout.data + size * count
+  options.wordsPerGroup = words
+  let layout = BlockLayout(blockSize: max(size, 1), wordsPerGroup: words)
+  options.maximumSize = layout.offset(ofData: count - 1) + size
   options.omissions = omissions
   return options
+}
+
+func openBlocks(
+  _ disk: Disk, _ options: BlocksOptions = blockOptions(64)
+) throws(StructureError) -> HeldBlocks<SimulatedStorage> {
+  try HeldBlocks(SimulatedStorage(disk: disk), options)
+}
+
+func openBlocks(
+  _ path: String, _ options: BlocksOptions = blockOptions(64), creates: Bool = true
+) throws(StructureError) -> HeldBlocks<MappedStorage> {
+  try HeldBlocks(try mapped(path, creates: creates), options)
+}
+
+func mapped(_ path: String, creates: Bool = true) throws(StructureError) -> MappedStorage {
+  let copy = unsafe strdup(path)
+  defer { unsafe free(copy) }
+  guard let copy = unsafe copy else { throw .file(.noMemory) }
+  return try unsafe MappedStorage(copy, mode: 0o600, creates: creates, memory: regions)
 }
 
 /// Blocks on a simulated disk beside what they must contain, through random operations, kills and power failures.
@@ -74,7 +97,8 @@ final class BlockHistory {
     numbers = Numbers(state: seed &* 2_862_933_555_777_941_757 &+ 3_037_000_493)
     unit = [16, 64, 512, 4096][Int.random(in: 0..<4, using: &numbers)]
     let size = [24, 64, 200][Int.random(in: 0..<3, using: &numbers)]
-    options = blockOptions(size, count: Int.random(in: 20..<120, using: &numbers), omissions)
+    let words = [1, 2, BlockLayout.wordsPerGroup][Int.random(in: 0..<3, using: &numbers)]
+    options = blockOptions(size, count: Int.random(in: 20..<120, using: &numbers), words: words, omissions)
     held = try HeldBlocks(SimulatedStorage(disk: disk), options)
   }
 
@@ -100,14 +124,14 @@ final class BlockHistory {
   }
   private var pending = Pending.nothing
 
-  private func store() throws {
+  private func store(mayBlock: Bool = true) throws {
     let new = data()
     pending = .storing(new)
     do {
-      guard let address = try held?.store(new, caller: UInt(random(0..<3))) else { return }
+      guard let address = try held?.store(new, caller: UInt(random(0..<3)), mayBlock: mayBlock) else { return }
       if stored[address] != nil { throw Violation(description: "stored over block \(address)") }
       note(address, new)
-    } catch StructureError.full {}
+    } catch StructureError.full {} catch StructureError.wouldWait {}
     pending = .nothing
   }
 
@@ -117,6 +141,18 @@ final class BlockHistory {
     try held?.free(address, caller: UInt(random(0..<3)))
     note(address, nil)
     pending = .nothing
+  }
+
+  /// Others go on while a sync is in progress. What they do is not of that sync. Returns what went wrong.
+  private func goOn() -> Error? {
+    do {
+      for _ in 0..<random(0..<8) {
+        if happens(60) { try store(mayBlock: false) } else { try free() }
+      }
+      return nil
+    } catch {
+      return error
+    }
   }
 
   /// Runs `count` operations. Throws a violation.
@@ -134,7 +170,11 @@ final class BlockHistory {
       case ..<80: for _ in 0..<random(1..<8) { try free() }
       case ..<92:
         sinceSync = [:]
+        var failure: Error? = nil
+        if happens(50) { disk.duringSync = { [unowned self] in failure = self.goOn() } }
+        defer { disk.duringSync = nil }
         try held?.blocks.sync()
+        if let failure { throw failure }
         since = sinceSync
       case ..<95:
         try held?.blocks.close()

@@ -1,25 +1,15 @@
 import CSystem
 import Foundation
 import MemoryMap
+import Synchronization
 import Testing
 
 @testable import Structures
 
 @Suite struct BlockTests {
-  private static let environment = ProcessInfo.processInfo.environment
-  private static let isLong = environment["EMMAP_LONG"] != nil
-  private static let seed = environment["EMMAP_SEED"].flatMap { UInt64($0) } ?? UInt64.random(in: 1...1_000_000_000)
-  private static let images = isLong ? 10_000 : 300
-
-  private func open(
-    _ disk: Disk, _ options: BlocksOptions = blockOptions(64)
-  ) throws(StructureError) -> HeldBlocks<SimulatedStorage> {
-    try HeldBlocks(SimulatedStorage(disk: disk), options)
-  }
-
   @Test func blocks_are_what_was_stored_until_they_are_freed() throws {
     let disk = Disk()
-    var held = try open(disk)
+    var held = try openBlocks(disk)
     var stored: [Int: [UInt8]] = [:]
     for size in 0...64 { stored[try held.store(message(size, size))] = message(size, size) }
     #expect(stored.count == 65)
@@ -35,17 +25,17 @@ import Testing
       #expect(error { () throws(StructureError) in try held.free(address) } == .notFound)
       #expect(error { () throws(StructureError) in try held.read(address) } == .notFound)
     }
-    held = try open(disk.afterKill())
+    held = try openBlocks(disk.afterKill())
     #expect(try held.all() == stored)
     #expect(try held.blocks.count(mayBlock: true) == stored.count)
     try held.blocks.close()
-    held = try open(disk, blockOptions(0))
+    held = try openBlocks(disk, blockOptions(0))
     #expect(try held.all() == stored && held.blocks.blockSize == 64)
-    #expect(error { () throws(StructureError) in try open(disk, blockOptions(32)) } == .wrongBlockSize(64))
+    #expect(error { () throws(StructureError) in try openBlocks(disk, blockOptions(32)) } == .wrongBlockSize(64))
   }
 
   @Test func a_full_file_has_room_again_for_what_is_freed() throws {
-    let held = try open(Disk(), blockOptions(64, count: 100))
+    let held = try openBlocks(Disk(), blockOptions(64, count: 100))
     var addresses: [Int] = []
     for number in 0..<100 { addresses.append(try held.store(message(number))) }
     #expect(Set(addresses) == Set(0..<100))
@@ -55,122 +45,11 @@ import Testing
     #expect(error { () throws(StructureError) in try held.store(message(1)) } == .full)
   }
 
-  @Test func nothing_is_lost_torn_or_back_again() throws {
-    print("seed \(Self.seed)")
-    var crashes = 0
-    var seed = Self.seed
-    while crashes < Self.images {
-      do {
-        let history = try BlockHistory(seed: seed)
-        try history.run(60)
-        crashes += history.crashes
-      } catch {
-        Issue.record("seed \(seed): \(error)")
-        return
-      }
-      seed += 1
-    }
-    print("\(crashes) crashes in \(seed - Self.seed) histories of blocks")
-  }
+  // MARK: Threads
 
-  /// Each rule is there for a reason that the histories find: without it some of them go wrong.
-  @Test(arguments: [
-    ("newEpoch", Omissions.newEpoch), ("syncBeforeOpen", .syncBeforeOpen), ("syncAfterOpen", .syncAfterOpen),
-    ("checksum", .checksum), ("syncData", .syncData), ("superblockLast", .superblockLast),
-    ("twoSuperblocks", .twoSuperblocks), ("epochOfSync", .epochOfSync), ("tags", .tags), ("dropTorn", .dropTorn),
-    ("lateVoid", .lateVoid), ("voidBeforeStore", .voidBeforeStore), ("bitLast", .bitLast),
-  ])
-  func without_a_rule_something_is_lost(_ name: String, _ rule: Omissions) throws {
-    let most = Self.isLong ? 20_000 : 2_000
-    for seed in Self.seed..<(Self.seed + UInt64(most)) {
-      do {
-        let history = try BlockHistory(seed: seed, rule)
-        try history.run(60)
-      } catch {
-        print("without \(name): history \(seed - Self.seed + 1): \(error)")
-        return
-      }
-    }
-    Issue.record("without \(name) nothing went wrong in \(most) histories from seed \(Self.seed)")
-  }
-
-  /// A short history, killed after each single store, growth and sync that it makes.
-  @Test func killed_after_each_single_store_nothing_is_lost() throws {
-    var steps = 0
-    while true {
-      let disk = Disk()
-      disk.stepsLeft = steps
-      var stored: [Int: [UInt8]] = [:]
-      var storing: [UInt8]? = nil
-      var freeing: Int? = nil
-      var isFinished = true
-      do throws(StructureError) {
-        let held = try open(disk)
-        for number in 0..<12 {
-          storing = message(number, number * 5)
-          stored[try held.store(message(number, number * 5))] = storing
-          storing = nil
-          if number % 3 == 2, let address = stored.keys.min() {
-            freeing = address
-            try held.free(address)
-            (stored[address], freeing) = (nil, nil)
-          }
-          if number % 5 == 4 { try held.blocks.sync() }
-        }
-        try held.blocks.close()
-      } catch {
-        #expect(error == Disk.killed)
-        isFinished = false
-      }
-      var found = try open(disk.afterKill()).all()
-      if let freeing, found[freeing] == nil { stored[freeing] = nil }
-      if let storing, let address = found.first(where: { stored[$0.key] == nil && $0.value == storing })?.key {
-        found[address] = nil
-      }
-      #expect(found == stored, "killed after \(steps) steps")
-      if isFinished { break }
-      steps += 1
-    }
-    print("blocks killed after each of \(steps) steps")
-  }
-
-  /// After a clean close no bit of the file can change without an error, or without any harm.
-  @Test func a_flipped_bit_is_found_or_does_no_harm() throws {
-    let disk = Disk()
-    let options = blockOptions(64, count: 100)
-    let held = try open(disk, options)
-    for number in 0..<60 { _ = try held.store(message(number, number)) }
-    for address in 10..<20 { try held.free(address) }
-    let wanted = try held.all()
-    try held.blocks.close()
-    let used = [0..<64, 4096..<4160, 8192..<8256, 12288..<12400, 16384..<17384]
-    let data = BlockLayout.groups + BlockLayout.data
-    let offsets = used.flatMap { Array($0) } + stride(from: data, to: disk.bytes.count, by: 29)
-    var errors = 0
-    for offset in offsets {
-      for bit in 0..<8 {
-        var damaged = disk.bytes
-        damaged[offset] ^= 1 << UInt8(bit)
-        do {
-          let found = try open(Disk(damaged), options).all()
-          #expect(found == wanted, "byte \(offset), bit \(bit)")
-        } catch { errors += 1 }
-      }
-    }
-    #expect(errors > 0)
-    print("\(offsets.count * 8) bits of blocks flipped, \(errors) found")
-  }
-
-  @Test func threads_lose_and_double_nothing_in_a_mapped_file() throws {
+  @Test func threads_store_blocks_of_all_lengths_and_lose_and_double_nothing() throws {
     let directory = try TemporaryDirectory()
-    let path = directory.file("blocks")
-    let open = { () throws(StructureError) -> HeldBlocks<MappedStorage> in
-      let copy = unsafe strdup(path)
-      defer { unsafe Foundation.free(copy) }
-      guard let copy = unsafe copy else { throw .file(.noMemory) }
-      return try HeldBlocks(try unsafe MappedStorage(copy, mode: 0o600, memory: regions), blockOptions(64))
-    }
-    let held = try open()
+    let held = try openBlocks(directory.file())
     let all = Stored()
     inParallel(
       (0..<4).map { thread in
@@ -178,7 +57,7 @@ import Testing
           do {
             var mine: [(address: Int, data: [UInt8])] = []
             for number in 0..<4000 {
-              let data = message(thread << 32 | number, 64)
+              let data = message(thread << 32 | number, number % 65)
               mine.append((try held.store(data, caller: UInt(thread)), data))
               if number % 3 == 0 { try held.free(mine.remove(at: number % mine.count).address, caller: UInt(thread)) }
               if number % 7 == 0, let one = mine.last, try held.read(one.address) != one.data {
@@ -193,7 +72,68 @@ import Testing
     #expect(try held.all() == all.blocks)
     #expect(try held.blocks.count(mayBlock: true) == all.blocks.count)
     try held.blocks.close()
-    #expect(try open().all() == all.blocks)
+    #expect(try openBlocks(directory.file()).all() == all.blocks)
+  }
+
+  /// There is one block, which is another one all the time.
+  @Test func whoever_reads_a_block_that_is_stored_anew_gets_one_of_them_or_none() throws {
+    let directory = try TemporaryDirectory()
+    let held = try openBlocks(directory.file(), blockOptions(1024, count: 1))
+    let some = (0..<3).map { message($0 * 77, 1024 - $0) }
+    let isDone = Atomic<Bool>(false)
+    let writer: @Sendable () -> Void = {
+      for number in 0..<3000 {
+        let failure = error { () throws(StructureError) in try held.free(try held.store(some[number % 3])) }
+        if let failure { Issue.record("\(failure)") }
+      }
+      isDone.store(true, ordering: .relaxed)
+    }
+    let reader: @Sendable () -> Void = {
+      while !isDone.load(ordering: .relaxed) {
+        do throws(StructureError) {
+          if try !some.contains(held.read(0)) { Issue.record("torn") }
+        } catch {
+          if error != .notFound { Issue.record("\(error)") }
+        }
+      }
+    }
+    inParallel([writer, reader, reader])
+  }
+
+  // MARK: Bounds
+
+  /// What is stored in a file that is nearly full of blocks takes as many accesses as in one that is nearly empty.
+  @Test func storing_takes_as_many_steps_in_a_full_file() throws {
+    let disk = Disk()
+    let held = try openBlocks(disk, blockOptions(8, count: 60_000))
+    var steps: [Int] = []
+    for _ in 0..<10 {
+      let before = disk.steps + disk.reads
+      for number in 0..<1000 {
+        let address = try held.store(message(number, 8))
+        if number % 2 == 0 { try held.free(address) }
+      }
+      steps.append(disk.steps + disk.reads - before)
+      for number in 0..<5000 { _ = try held.store(message(number, 8)) }
+      try held.blocks.sync()
+    }
+    #expect(steps.allSatisfy { $0 * 10 < steps[0] * 12 }, "\(steps)")
+  }
+
+  @Test(arguments: [Int.max, 5000, 300])
+  func a_file_is_as_long_as_what_is_stored_at_once_needs(_ syncEvery: Int) throws {
+    let directory = try TemporaryDirectory()
+    let held = try openBlocks(directory.file(), blockOptions(64, count: 1_000_000))
+    var stored: [Int] = []
+    for number in 0..<40_000 {
+      stored.append(try held.store(message(number)))
+      // The oldest, mostly: those of a word are of different ages.
+      if stored.count > 1000 { try held.free(stored.remove(at: number % 7 == 0 ? 500 : 0)) }
+      if number % syncEvery == syncEvery - 1 { try held.blocks.sync() }
+    }
+    let layout = BlockLayout(blockSize: 64)
+    #expect(held.blocks.fileSize <= layout.offset(ofData: 0) + 2 * 64 * 1000 + (2 << 20))
+    #expect(try held.blocks.count(mayBlock: true) == 1000)
   }
 }
 

@@ -12,8 +12,11 @@ final class Disk {
   /// How many more steps (stores, growths, syncs) are made before the process is killed; nil: it is not.
   var stepsLeft: Int? = nil
   private(set) var steps = 0
-  /// What growths and syncs answer.
+  private(set) var reads = 0
+  /// What growths and syncs answer; growths after so many more, and with the file longer all the same, or not.
   var growthError: StructureError? = nil
+  var growthsLeft = 0
+  var growsDespiteError = false
   var syncError: StructureError? = nil
   /// What happens while a sync is in progress.
   var duringSync: (() -> Void)? = nil
@@ -38,6 +41,7 @@ final class Disk {
 
   func read(at offset: Int, count: Int, into target: UnsafeMutableRawPointer) throws(StructureError) {
     guard fits(offset, count, in: bytes.count) else { throw .file(.truncated) }
+    reads += 1
     unsafe bytes.withUnsafeBytes { all in
       if let start = all.baseAddress { unsafe target.copyMemory(from: start + offset, byteCount: count) }
     }
@@ -52,7 +56,17 @@ final class Disk {
   }
 
   func grow(to end: Int) throws(StructureError) {
-    if let growthError { throw growthError }
+    if let growthError {
+      if growthsLeft == 0 {
+        if growsDespiteError { try lengthen(to: end) }
+        throw growthError
+      }
+      growthsLeft -= 1
+    }
+    try lengthen(to: end)
+  }
+
+  private func lengthen(to end: Int) throws(StructureError) {
     try step()
     if bytes.count < end { bytes += [UInt8](repeating: 0, count: end - bytes.count) }
   }

@@ -15,56 +15,80 @@ extension Blocks where Store: ~Copyable {
   ) throws(StructureError) -> R {
     try check()
     guard address >= 0 && address < capacity.load(ordering: .acquiring) else { throw .notFound }
-    let (word, bit) = address.quotientAndRemainder(dividingBy: BlockLayout.bitsPerWord)
-    var last: BlockDescriptor? = nil
-    var tries = 0
-    while true {
-      guard BitmapWord(try storage.loadWord(at: layout.offset(ofWord: word))).bits &>> UInt(bit) & 1 == 1 else {
-        throw .notFound
-      }
-      let descriptor = try descriptor(of: address)
-      if descriptor.length <= layout.blockSize {
-        var crc: UInt32 = 0
-        let result = try unsafe make(descriptor.length) { (target) throws(StructureError) in
-          try unsafe storage.read(at: layout.offset(ofData: address), count: descriptor.length, into: target)
-          crc = unsafe self.crc(of: target, descriptor, address)
-        }
-        if crc == descriptor.crc { return result }
-        #if DEBUG
-          if omits(.checksum) { return result }
-        #endif
-      }
-      // Stored anew meanwhile, perhaps more than once. Damage stays as it is.
-      if last == descriptor { tries &+= 1 }
-      if tries > 3 { throw .corrupt(address) }
-      last = descriptor
+    if let result = try unsafe tryRead(address, make) { return result }
+    return try unsafe readAlone(address, make)
+  }
+
+  /// Tells a block that is stored anew all the time from a damaged one.
+  @inline(never)
+  private func readAlone<R>(
+    _ address: Int,
+    _ make: (_ count: Int, _ fill: (UnsafeMutableRawPointer) throws(StructureError) -> Void) throws(StructureError) -> R
+  ) throws(StructureError) -> R {
+    for _ in 0..<3 {
+      if let result = try unsafe tryRead(address, make) { return result }
     }
+    return try withAllLanes { () throws(StructureError) in
+      guard let result = try unsafe tryRead(address, make) else { throw .corrupt(address) }
+      return result
+    }
+  }
+
+  /// Nil if the bytes do not match: damaged, or stored anew meanwhile.
+  @inline(__always)
+  private func tryRead<R>(
+    _ address: Int,
+    _ make: (_ count: Int, _ fill: (UnsafeMutableRawPointer) throws(StructureError) -> Void) throws(StructureError) -> R
+  ) throws(StructureError) -> R? {
+    let (word, bit) = Self.place(of: address)
+    guard try bitmapWord(word).bits & bit != 0 else { throw .notFound }
+    let descriptor = try descriptor(of: address)
+    guard descriptor.length <= layout.blockSize else { return nil }
+    var crc: UInt32 = 0
+    let result = try unsafe make(descriptor.length) { (target) throws(StructureError) in
+      try unsafe storage.read(at: layout.offset(ofData: address), count: descriptor.length, into: target)
+      crc = unsafe self.crc(of: target, descriptor, address)
+    }
+    #if DEBUG
+      if omits(.checksum) { return result }
+    #endif
+    return crc == descriptor.crc ? result : nil
   }
 
   @inline(__always)
   func descriptor(of address: Int) throws(StructureError) -> BlockDescriptor {
-    var words: (UInt, Int) = (0, 0)
+    var words: (UInt, UInt) = (0, 0)
     try unsafe storage.read(at: layout.offset(ofDescriptor: address), count: BlockLayout.descriptor, into: &words)
-    return BlockDescriptor(UInt(littleEndian: words.0), Int(littleEndian: words.1))
+    return BlockDescriptor(UInt(littleEndian: words.0), UInt(littleEndian: words.1))
   }
 
   @inline(__always)
   func crc(of data: UnsafeRawPointer, _ descriptor: BlockDescriptor, _ address: Int) -> UInt32 {
     var state = Checksum.State()
     unsafe checksum.add(data, count: descriptor.length, to: &state)
-    return checksum.block(state, address: address, length: descriptor.length, epoch: descriptor.epoch)
+    return crc(state, address: address, length: descriptor.length, mark: descriptor.mark)
+  }
+
+  /// Ends the checksum of a block whose data were added already.
+  @inline(__always)
+  func crc(_ data: Checksum.State, address: Int, length: Int, mark: UInt) -> UInt32 {
+    var state = data
+    checksum.add(
+      UInt64(truncatingIfNeeded: address), UInt64(mark), UInt64(truncatingIfNeeded: length), to: &state)
+    return state.value
   }
 
   /// Calls `body` with the address of each block from `address` on, in order, until it returns false or `most` words of
-  /// bitmaps were looked at. Returns where to go on; nil if there are no more.
+  /// bitmaps were looked at. Returns where to go on; nil if there are no more. Throws `corrupt` where nobody knows.
   public func forEach(
     from address: Int, words most: Int, _ body: (Int) throws(StructureError) -> Bool
   ) throws(StructureError) -> Int? {
     try check()
+    guard address >= 0 else { throw .badArgument }
     var (word, first) = address.quotientAndRemainder(dividingBy: BlockLayout.bitsPerWord)
     for _ in 0..<most {
       guard word &* BlockLayout.bitsPerWord < capacity.load(ordering: .acquiring) else { return nil }
-      var bits = BitmapWord(try storage.loadWord(at: layout.offset(ofWord: word))).bits & (UInt.max &<< UInt(first))
+      var bits = try bitmapWord(word).bits & (UInt.max &<< UInt(first))
       while bits != 0 {
         let address = word &* BlockLayout.bitsPerWord &+ bits.trailingZeroBitCount
         if try !body(address) { return address &+ 1 }

@@ -9,12 +9,13 @@ import Synchronization
 ///
 /// 1. `growth`: the file gets longer.
 /// 2. `checkpoint`: syncs, one at a time.
-/// 3. a lane.
+/// 3. a lane; of several the one with the lower number first.
 ///
 /// Reads take none: the checksum tells what was read while somebody stored.
 @safe public struct Blocks<Store: Storage & ~Copyable>: ~Copyable {
   let storage: Store
   let checksum = Checksum()
+  let sealed = Sealed(checksum: Checksum())
   let layout: BlockLayout
   let maximumSize: Int
   /// What opening found.
@@ -29,7 +30,9 @@ import Synchronization
   let map: FreeMap
   let lanes: InlineArray<16, Guarded<Lane>>
   let checkpoint: Guarded<BlocksCheckpoint>
-  let growth = Guarded(Growth())
+  /// Whoever makes the file longer has it. A number, because the thread sanitizer thinks that a value without bytes lies
+  /// where the object does.
+  let growth = Guarded(0)
 
   #if DEBUG
     let omissions: Omissions
@@ -55,9 +58,6 @@ import Synchronization
     var count = 0
   }
 
-  /// Nothing: its lock is all.
-  struct Growth: ~Copyable {}
-
   struct Opened: ~Copyable {
     var storage: Store
     var layout: BlockLayout
@@ -73,7 +73,7 @@ import Synchronization
     layout = opened.layout
     maximumSize = opened.maximumSize
     epoch = Atomic(0)
-    capacity = Atomic(layout.capacity(of: opened.storage.size).blocks)
+    capacity = Atomic(layout.capacity(of: opened.storage.size))
     lanes = InlineArray { _ in Guarded(Lane()) }
     checkpoint = Guarded(BlocksCheckpoint(opened.superblock))
     #if DEBUG
@@ -83,6 +83,29 @@ import Synchronization
   }
 
   // MARK: Parts
+
+  /// The word of the bitmaps that a block is in, and its bit.
+  @inline(__always)
+  static func place(of address: Int) -> (word: Int, bit: UInt) {
+    (address / BlockLayout.bitsPerWord, 1 &<< UInt(address % BlockLayout.bitsPerWord))
+  }
+
+  /// A word of the bitmaps. Throws `corrupt` if it is not what was stored there.
+  @inline(__always)
+  func bitmapWord(_ word: Int) throws(StructureError) -> BitmapWord {
+    let raw = UInt(bitPattern: try storage.loadWord(at: layout.offset(ofWord: word)))
+    guard let value = value(raw, place: word) else { throw .corrupt(word &* BlockLayout.bitsPerWord) }
+    return BitmapWord(value)
+  }
+
+  /// What a word with a check says; nil if the check is wrong.
+  @inline(__always)
+  func value(_ word: UInt, place: Int) -> UInt? {
+    #if DEBUG
+      if omits(.seals) { return word & Sealed.valueBits }
+    #endif
+    return sealed.value(word, place: place)
+  }
 
   /// Throws what has gone wrong before.
   @inline(__always)
@@ -111,6 +134,15 @@ import Synchronization
       if let result = try lanes[(first &+ step) & 15].ifUnlocked(body) { return result }
     }
     return try lanes[first].withLock(mayWait: mayBlock, body)
+  }
+
+  /// Runs `body` while nobody stores or frees.
+  @inline(never)
+  func withAllLanes<R>(
+    from index: Int = 0, _ body: () throws(StructureError) -> R
+  ) throws(StructureError) -> R {
+    if index == 16 { return try body() }
+    return try lanes[index].withLock { (_) throws(StructureError) in try withAllLanes(from: index + 1, body) }
   }
 
   // MARK: Figures

@@ -21,14 +21,13 @@ extension Blocks where Store: ~Copyable {
   }
 
   private func sync(_ checkpoint: inout BlocksCheckpoint) throws(StructureError) {
-    let size = storage.size
     var superblock = checkpoint.superblock
     superblock.generation &+= 1
     superblock.isClean = false
     superblock.places = 0
     superblock.epoch = UInt64(beginEpoch())
-    superblock.tail = UInt64(size)
-    superblock.number = UInt64(layout.capacity(of: size).groups)
+    // Acquiring: the bitmaps of all that there is room for are in the file, and come to disk now.
+    superblock.number = UInt64(capacity.load(ordering: .acquiring))
     let freed = map.takeFreed()
     // What the sync before has brought to disk as free; this one brings it there as void.
     try makeVoid(checkpoint.cleared)
@@ -116,7 +115,7 @@ extension Blocks where Store: ~Copyable {
     var superblock = checkpoint.superblock
     superblock.generation &+= 1
     superblock.isClean = true
-    superblock.places = try bitmapsChecksum(groups: Int(superblock.number))
+    superblock.places = try bitmapsChecksum(groups: layout.groups(of: Int(superblock.number)))
     try write(superblock)
     try storage.syncData()
   }

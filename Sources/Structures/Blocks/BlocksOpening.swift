@@ -13,6 +13,8 @@ public struct BlocksOptions: Sendable {
   #if DEBUG
     /// What a test leaves out.
     public var omissions: Omissions = []
+    /// How long the bitmap of a group is.
+    var wordsPerGroup = BlockLayout.wordsPerGroup
   #endif
   /// The defaults.
   public init() {}
@@ -25,6 +27,28 @@ extension Blocks where Store: ~Copyable {
   /// What is found is on disk before the blocks are used, in an epoch of its own.
   public static func open(_ storage: consuming Store, _ options: BlocksOptions) throws(StructureError) -> Blocks {
     if try !storage.tryLock() { throw .locked }
+    let (layout, superblock): (BlockLayout, Superblock)
+    do throws(StructureError) { (layout, superblock) = try find(in: storage, options) } catch {
+      storage.letGo()
+      throw error
+    }
+    var opened = Opened(
+      storage: storage, layout: layout, maximumSize: options.maximumSize, superblock: superblock)
+    #if DEBUG
+      opened.omissions = options.omissions
+    #endif
+    var blocks = try Blocks(opened)
+    do throws(StructureError) { try blocks.recover(superblock) } catch {
+      blocks.storage.letGo()
+      throw error
+    }
+    return blocks
+  }
+
+  /// What the file says of itself; an empty one is made.
+  private static func find(
+    in storage: borrowing Store, _ options: BlocksOptions
+  ) throws(StructureError) -> (BlockLayout, Superblock) {
     let checksum = Checksum()
     let magic = BlockLayout.magic
     var page = try StaticPage.read(from: storage, magic: magic, checksum)
@@ -35,24 +59,19 @@ extension Blocks where Store: ~Copyable {
     guard let page, BlockLayout.sizes.contains(Int(page.parameter)), storage.size >= BlockLayout.groups else {
       throw .corrupt(0)
     }
-    let layout = BlockLayout(blockSize: Int(page.parameter))
+    #if DEBUG
+      let layout = BlockLayout(blockSize: Int(page.parameter), wordsPerGroup: options.wordsPerGroup)
+    #else
+      let layout = BlockLayout(blockSize: Int(page.parameter))
+    #endif
     if options.blockSize != 0 && options.blockSize != layout.blockSize { throw .wrongBlockSize(layout.blockSize) }
     guard let superblock = try Superblock.newest(in: storage, checksum) else { throw .corrupt(Superblock.offset(0)) }
     // A valid checksum does not make numbers from somewhere else good ones.
-    guard superblock.epoch < 1 << 62, superblock.generation < 1 << 62 else { throw .corrupt(Superblock.offset(0)) }
+    guard superblock.epoch < 1 << 47, superblock.generation < 1 << 62 else { throw .corrupt(Superblock.offset(0)) }
     // Cut short by somebody.
     let size = storage.size
-    guard superblock.tail <= UInt64(size), superblock.number <= UInt64(layout.capacity(of: size).groups) else {
-      throw .corrupt(size)
-    }
-    var opened = Opened(
-      storage: storage, layout: layout, maximumSize: options.maximumSize, superblock: superblock)
-    #if DEBUG
-      opened.omissions = options.omissions
-    #endif
-    var blocks = try Blocks(opened)
-    try blocks.recover(superblock)
-    return blocks
+    guard superblock.number <= UInt64(layout.capacity(of: size)) else { throw .corrupt(size) }
+    return (layout, superblock)
   }
 
   /// Makes a file without blocks. The static page comes last: without it the next one who opens the file starts again.
@@ -74,7 +93,7 @@ extension Blocks where Store: ~Copyable {
   }
 
   private mutating func recover(_ superblock: Superblock) throws(StructureError) {
-    let groups = layout.capacity(of: storage.size).groups
+    let room = capacity.load(ordering: .relaxed)
     let last = Int(superblock.epoch)
     var next = superblock
     next.generation &+= 1
@@ -84,21 +103,22 @@ extension Blocks where Store: ~Copyable {
     #endif
     next.isClean = false
     next.places = 0
-    next.tail = UInt64(storage.size)
-    next.number = UInt64(groups)
+    next.number = UInt64(room)
     epoch.store(Int(next.epoch) &+ 1, ordering: .relaxed)
 
-    if superblock.isClean, try bitmapsChecksum(groups: Int(superblock.number)) != superblock.places {
+    let durable = layout.groups(of: Int(superblock.number))
+    if superblock.isClean, try bitmapsChecksum(groups: durable) != superblock.places {
       throw .corrupt(BlockLayout.groups)
     }
     recovered.wasClean = superblock.isClean || superblock.generation == 0
+    try map.add(words: (room &+ BlockLayout.bitsPerWord &- 1) / BlockLayout.bitsPerWord)
     // Free blocks of words that are newer than the superblock, whose descriptors are not void.
     var stale: [FreedBlocks] = []
-    for group in 0..<groups {
-      let isDurable = UInt64(group) < superblock.number
+    for group in 0..<layout.groups(of: room) {
+      let isDurable = group < durable
       try recover(group, last, isDurable: isDurable, isClean: superblock.isClean && isDurable, &stale)
     }
-    try clearRest(ofGroup: groups)
+    try clearRest(ofGroup: layout.groups(of: room))
     // What the last owner had not synced is here, and may not be on disk: it must be, before a superblock says so, and
     // before the other superblock is written over.
     try syncUnless(.syncBeforeOpen)
@@ -123,7 +143,6 @@ extension Blocks where Store: ~Copyable {
   ) throws(StructureError) {
     let offset = layout.offset(ofGroup: group)
     let end = capacity.load(ordering: .relaxed)
-    try map.add(group: group)
     var (count, dropped) = (0, 0)
     try unsafe withBytes(BlockLayout.page) { (page) throws(StructureError) in
       try unsafe storage.read(at: offset, count: BlockLayout.page, into: page)
@@ -137,27 +156,36 @@ extension Blocks where Store: ~Copyable {
         if isDurable { throw .corrupt(offset) }
         try writeHeader(ofGroup: group)
       }
-      for index in 0..<BlockLayout.wordsPerGroup {
+      for index in 0..<layout.wordsPerGroup {
         let place = BlockLayout.bitmap + index * 8
-        let word = group * BlockLayout.wordsPerGroup + index
-        var found = BitmapWord(Int(littleEndian: unsafe page.load(fromByteOffset: place, as: Int.self)))
+        let word = group * layout.wordsPerGroup + index
+        var raw = UInt(littleEndian: unsafe page.load(fromByteOffset: place, as: UInt.self))
+        if raw == 0 && !isDurable {
+          raw = emptyWord(word)
+          try storage.storeWord(Int(bitPattern: raw), at: layout.offset(ofWord: word))
+        }
+        guard let value = value(raw, place: word) else { throw .corrupt(layout.offset(ofWord: word)) }
+        var found = BitmapWord(value)
         let isNew = !isClean && found.isNewer(than: last)
         if isNew {
           let kept = try kept(word, found.bits, last)
           if kept != found.bits {
             dropped += (found.bits & ~kept).nonzeroBitCount
-            found = BitmapWord(Int(bitPattern: UInt(bitPattern: found.raw) & ~BlockLayout.allBits | kept))
-            try storage.storeWord(found.raw, at: layout.offset(ofWord: word))
+            found = found.with(kept)
+            let raw = sealed.word(found.value, place: word)
+            try storage.storeWord(Int(bitPattern: raw), at: layout.offset(ofWord: word))
           }
         }
         count += found.bits.nonzeroBitCount
         let first = word * BlockLayout.bitsPerWord
         let room: UInt = end <= first ? 0 : (1 &<< UInt(min(end - first, BlockLayout.bitsPerWord))) &- 1
+        // Blocks that there is no room for.
+        if found.bits & ~room != 0 { throw .corrupt(layout.offset(ofWord: word)) }
         let unused = ~found.bits & room
         map.makeAvailable(word, unused)
         if isNew && unused != 0 {
           var found: UInt = 0
-          try forEachEpoch(word, unused) { bit, epoch in if epoch != 0 { found |= bit } }
+          try forEachMark(word, unused) { bit, mark in if mark != 0 { found |= bit } }
           if found != 0 { stale.append(FreedBlocks(word: word, bits: found)) }
         }
       }
@@ -166,7 +194,8 @@ extension Blocks where Store: ~Copyable {
     lanes[0].locked { $0.count += count }
   }
 
-  /// Those of some stored blocks of a word that are what they should be, or damaged; not those that were never stored.
+  /// Those of some stored blocks of a word that are what they should be, or damaged, which shows when they are read; not
+  /// those that were never stored.
   private func kept(_ word: Int, _ bits: UInt, _ last: Int) throws(StructureError) -> UInt {
     #if DEBUG
       if omits(.dropTorn) { return bits }
@@ -178,8 +207,12 @@ extension Blocks where Store: ~Copyable {
       rest &= rest &- 1
       let address = word &* BlockLayout.bitsPerWord &+ bit
       let descriptor = try descriptor(of: address)
-      if descriptor.epoch > 0 && descriptor.epoch <= last { continue }
-      if descriptor.epoch > 0, try isWhole(address, descriptor) { continue }
+      if descriptor.mark != 0 {
+        guard let epoch = value(descriptor.mark, place: address),
+          (1...BlockLayout.newest).contains(Int(epoch) &- last)
+        else { continue }
+        if try isWhole(address, descriptor) { continue }
+      }
       kept &= ~(1 &<< UInt(bit))
     }
     return kept
@@ -187,19 +220,26 @@ extension Blocks where Store: ~Copyable {
 
   private func isWhole(_ address: Int, _ descriptor: BlockDescriptor) throws(StructureError) -> Bool {
     guard descriptor.length <= layout.blockSize, address < capacity.load(ordering: .relaxed) else { return false }
-    let size = max(descriptor.length, 1)
-    let buffer = UnsafeMutableRawPointer.allocate(byteCount: size, alignment: 8)
-    defer { unsafe buffer.deallocate() }
-    try unsafe storage.read(at: layout.offset(ofData: address), count: descriptor.length, into: buffer)
     #if DEBUG
       if omits(.checksum) { return true }
     #endif
-    return unsafe crc(of: buffer, descriptor, address) == descriptor.crc
+    var state = Checksum.State()
+    try unsafe withBytes(BlockLayout.page) { (bytes) throws(StructureError) in
+      for done in stride(from: 0, to: descriptor.length, by: BlockLayout.page) {
+        let count = min(descriptor.length - done, BlockLayout.page)
+        try unsafe storage.read(at: layout.offset(ofData: address) + done, count: count, into: bytes)
+        unsafe checksum.add(bytes, count: count, to: &state)
+      }
+    }
+    return crc(state, address: address, length: descriptor.length, mark: descriptor.mark) == descriptor.crc
   }
 
   /// Of the group behind the last one no more than a part is in the file, without any block: but bits may have come to
   /// disk before the file was as long as they need it.
   private func clearRest(ofGroup group: Int) throws(StructureError) {
+    #if DEBUG
+      if omits(.clearRest) { return }
+    #endif
     let start = layout.offset(ofGroup: group)
     let count = min(storage.size &- start, BlockLayout.page)
     if count <= 0 { return }

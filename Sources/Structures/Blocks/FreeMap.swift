@@ -4,11 +4,11 @@ import Synchronization
 
 /// Which blocks can be stored to: a tree of summaries, in memory, that any number of threads change at once.
 ///
-///     level 3   11 words         a bit for each word of level 2
-///     level 2   694 words        a bit for each word of level 1
-///     level 1   44,385 words     a bit for each group
+///     level 3   17 words         a bit for each word of level 2
+///     level 2   1,041 words      a bit for each word of level 1
+///     level 1   66,577 words     a bit for each group
 ///     group     lines            a bit for each line of 8 words
-///               taken            504 words of 48 bits, one for each block: clear where it can be stored to
+///               taken            504 words of 32 bits, one for each block: clear where it can be stored to
 ///               owned            a bit for each line: set where somebody stores already
 ///               freed            as taken: what was freed, and must wait for a sync
 ///
@@ -22,7 +22,8 @@ import Synchronization
   private let start: UnsafeMutablePointer<Word>
 
   private static var groupCount: Int {
-    (BlockLayout.maximumCount + BlockLayout.blocksPerGroup - 1) / BlockLayout.blocksPerGroup
+    let blocks = wordsPerGroup * BlockLayout.bitsPerWord
+    return (BlockLayout.maximumCount + blocks - 1) / blocks
   }
 
   /// Where a level begins, and how many words it has.
@@ -43,12 +44,14 @@ import Synchronization
     static let owned = 1
     static let hasFreed = 2
     static let taken = 8
-    static let freed = 8 + BlockLayout.wordsPerGroup
-    static let count = 8 + 2 * BlockLayout.wordsPerGroup
+    static let freed = 8 + wordsPerGroup
+    static let count = 8 + 2 * wordsPerGroup
   }
 
   static let wordsPerLine = 8
-  static let linesPerGroup = BlockLayout.wordsPerGroup / wordsPerLine
+  /// As many as in the file, in which tests have less.
+  static let wordsPerGroup = BlockLayout.wordsPerGroup
+  static let linesPerGroup = wordsPerGroup / wordsPerLine
 
   init() throws(StructureError) {
     let top = Self.level(3)
@@ -81,17 +84,27 @@ import Synchronization
     unsafe start + Self.level(level).start + index
   }
 
-  /// Adds the next group, none of whose blocks can be stored to yet. One thread at a time.
-  func add(group: Int) throws(StructureError) {
+  /// Sees to it that there are so many words, of which new ones have no blocks that can be stored to yet. One thread at a
+  /// time.
+  func add(words: Int) throws(StructureError) {
+    let end = (words + Self.wordsPerGroup - 1) / Self.wordsPerGroup
+    var index = end
+    while unsafe index > 0 && group(index - 1) == nil { index -= 1 }
+    while index < end {
+      try add(group: index)
+      index += 1
+    }
+  }
+
+  private func add(group: Int) throws(StructureError) {
     guard group < Self.groupCount else { throw .full }
-    if unsafe self.group(group) != nil { return }
     var memory: UnsafeMutableRawPointer? = nil
     guard unsafe posix_memalign(&memory, 64, Place.count * 8) == 0, let memory = unsafe memory else {
       throw .file(.noMemory)
     }
     unsafe memset(memory, 0, Place.count * 8)
     let words = unsafe memory.assumingMemoryBound(to: Word.self)
-    for index in 0..<BlockLayout.wordsPerGroup {
+    for index in 0..<Self.wordsPerGroup {
       unsafe words[Place.taken + index].store(BlockLayout.allBits, ordering: .relaxed)
     }
     unsafe start[group].store(UInt(bitPattern: words), ordering: .releasing)
@@ -102,7 +115,7 @@ import Synchronization
   /// Lets blocks of a word be stored to.
   func makeAvailable(_ word: Int, _ bits: UInt) {
     if bits == 0 { return }
-    let (index, rest) = word.quotientAndRemainder(dividingBy: BlockLayout.wordsPerGroup)
+    let (index, rest) = word.quotientAndRemainder(dividingBy: Self.wordsPerGroup)
     guard let group = unsafe group(index) else { return }
     // Before the summaries are looked at: see `lower`.
     unsafe group[Place.taken + rest].bitwiseAnd(~bits, ordering: .sequentiallyConsistent)
@@ -248,7 +261,7 @@ import Synchronization
       // Acquiring: who gave back is done with the block.
       let before = unsafe words[word].exchange(BlockLayout.allBits, ordering: .acquiringAndReleasing)
       let bits = ~before & BlockLayout.allBits
-      if bits != 0 { found = (index * BlockLayout.wordsPerGroup + first + word, bits) }
+      if bits != 0 { found = (index * Self.wordsPerGroup + first + word, bits) }
     }
     unsafe lower(index, group, line: line)
     return found
@@ -258,7 +271,7 @@ import Synchronization
 
   /// Notes that blocks of a word were freed, and are to wait for a sync.
   func addFreed(_ word: Int, _ bits: UInt) {
-    let (index, rest) = word.quotientAndRemainder(dividingBy: BlockLayout.wordsPerGroup)
+    let (index, rest) = word.quotientAndRemainder(dividingBy: Self.wordsPerGroup)
     guard let group = unsafe group(index) else { return }
     // In this order: who takes the flag takes the bits, or leaves both.
     unsafe group[Place.freed + rest].bitwiseOr(bits, ordering: .sequentiallyConsistent)
@@ -271,10 +284,10 @@ import Synchronization
     var index = 0
     while let group = unsafe group(index) {
       if unsafe group[Place.hasFreed].exchange(0, ordering: .sequentiallyConsistent) != 0 {
-        for word in 0..<BlockLayout.wordsPerGroup
-        where unsafe group[Place.freed + word].load(ordering: .relaxed) != 0 {
+        for word in 0..<Self.wordsPerGroup
+        where unsafe group[Place.freed + word].load(ordering: .sequentiallyConsistent) != 0 {
           let bits = unsafe group[Place.freed + word].exchange(0, ordering: .acquiringAndReleasing)
-          freed.append(FreedBlocks(word: index * BlockLayout.wordsPerGroup + word, bits: bits))
+          freed.append(FreedBlocks(word: index * Self.wordsPerGroup + word, bits: bits))
         }
       }
       index += 1
@@ -287,7 +300,7 @@ import Synchronization
     var (count, index) = (0, 0)
     while let group = unsafe group(index) {
       if unsafe group[Place.hasFreed].load(ordering: .relaxed) != 0 {
-        for word in 0..<BlockLayout.wordsPerGroup {
+        for word in 0..<Self.wordsPerGroup {
           count += unsafe group[Place.freed + word].load(ordering: .relaxed).nonzeroBitCount
         }
       }

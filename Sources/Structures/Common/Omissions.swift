@@ -48,5 +48,9 @@
     public static let voidBeforeStore = Omissions(rawValue: 1 << 19)
     /// The bit is set behind the data.
     public static let bitLast = Omissions(rawValue: 1 << 20)
+    /// The checks of bitmaps and marks.
+    public static let seals = Omissions(rawValue: 1 << 21)
+    /// What is left of a group that the file is too short for is cleared.
+    public static let clearRest = Omissions(rawValue: 1 << 22)
   }
 #endif

@@ -38,3 +38,10 @@ public protocol Storage: ~Copyable {
   /// Lets go of the file. Calls in progress and later ones throw `closed`.
   func close() throws(StructureError)
 }
+
+extension Storage where Self: ~Copyable {
+  /// Closes a file that is no structure that can be used: now, so that it is locked no longer than this call takes.
+  func letGo() {
+    do throws(StructureError) { try close() } catch {}
+  }
+}
