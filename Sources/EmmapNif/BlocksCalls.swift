@@ -47,7 +47,8 @@ enum BlocksOpen: StructureCall {
     options.blockSize = try call.number(1)
     options.maximumSize = try call.number(2)
     options.uuid = try call.uuid(4)
-    let blocks = try Blocks.open(try call.storage(path: 0, mode: 3), options)
+    let storage = try call.storage(path: 0, mode: 3, creates: options.blockSize > 0)
+    let blocks = try Blocks.open(storage, options)
     guard let handle = unsafe library.blocks.allocate() else { throw .file(.noMemory) }
     unsafe handle.initialize(to: BlocksHandle(blocks))
     let term = unsafe call.env.resource(handle)
@@ -61,7 +62,6 @@ enum BlocksStore: StructureCall {
   static var name: StaticString { "blocks_store" }
   static var blocking: NifFunction { { unsafe perform(BlocksStore.self, $0, $1, $2, mayBlock: true) } }
 
-  @inline(__always)
   static func answer(_ call: Call, mayBlock: Bool) throws(StructureError) -> Term? {
     let handle = try unsafe call.blocks()
     let bytes = try unsafe call.message(1)
@@ -77,7 +77,6 @@ enum BlocksRead: StructureCall {
   static var name: StaticString { "blocks_read" }
   static var blocking: NifFunction { { unsafe perform(BlocksRead.self, $0, $1, $2, mayBlock: true) } }
 
-  @inline(__always)
   static func answer(_ call: Call, mayBlock: Bool) throws(StructureError) -> Term? {
     let handle = try unsafe call.blocks()
     var total = 0
@@ -92,7 +91,6 @@ enum BlocksFree: StructureCall {
   static var name: StaticString { "blocks_free" }
   static var blocking: NifFunction { { unsafe perform(BlocksFree.self, $0, $1, $2, mayBlock: true) } }
 
-  @inline(__always)
   static func answer(_ call: Call, mayBlock: Bool) throws(StructureError) -> Term? {
     let handle = try unsafe call.blocks()
     try unsafe handle.pointee.blocks.free(try call.number(1), caller: call.callerNumber, mayBlock: mayBlock)
@@ -159,17 +157,20 @@ enum BlocksCheck: StructureCall {
     let from = try call.number(1)
     guard let buffer = unsafe malloc(handle.pointee.blocks.blockSize) else { throw .file(.noMemory) }
     defer { unsafe free(buffer) }
-    var (count, total) = (0, 0)
+    var (count, total, length) = (0, 0, 0)
     var corrupt: [Term] = []
     var next: Int? = nil
     do throws(StructureError) {
       next = try unsafe handle.pointee.blocks.forEach(from: from, words: checkedBlocks) {
         (address) throws(StructureError) in
         do throws(StructureError) {
-          total &+= try unsafe handle.pointee.blocks.read(address) { (count, fill) throws(StructureError) in
+          // A term, as when a block is read for somebody: so there is one read in the library.
+          _ = try unsafe handle.pointee.blocks.read(address) { (bytes, fill) throws(StructureError) -> Term in
             try unsafe fill(buffer)
-            return count
+            length = bytes
+            return call.atoms.ok
           }
+          total &+= length
           count &+= 1
         } catch {
           switch error {

@@ -54,13 +54,13 @@ extension Call {
     return binary
   }
 
-  /// A file that is to be opened: its name is a binary that ends with NUL.
-  func storage(path: Int, mode: Int) throws(StructureError) -> MappedStorage {
+  /// A file that is to be opened, and made with `creates`: its name is a binary that ends with NUL.
+  func storage(path: Int, mode: Int, creates: Bool = true) throws(StructureError) -> MappedStorage {
     let path = try unsafe message(path)
     guard unsafe path.last == 0, let start = path.baseAddress else { throw .badArgument }
     return try unsafe MappedStorage(
       start.assumingMemoryBound(to: CChar.self), mode: UInt32(truncatingIfNeeded: try number(mode)),
-      memory: regionMemory)
+      creates: creates, memory: regionMemory)
   }
 
   /// 16 bytes that no other file has.

@@ -11,7 +11,7 @@
 
 %% A file without room for a block, and the first group's bitmap and descriptors.
 -define(EMPTY, 12288).
--define(GROUP, 393216).
+-define(GROUP, 262144).
 
 suite() -> [{timetrap, {minutes, 30}}].
 
@@ -23,7 +23,7 @@ all() ->
      processes_store_at_once, small_calls_stay_on_the_callers_scheduler,
      blocks_are_there_after_reopening, another_block_size_is_refused, block_size_0_takes_what_is_there,
      blocks_have_one_owner, another_vm_takes_the_lock_over, forgotten_blocks_are_closed,
-     a_changed_byte_is_found, a_changed_descriptor_is_found, a_damaged_block_can_be_freed, a_damaged_file_does_not_open,
+     a_changed_byte_is_found, a_changed_descriptor_is_found, a_changed_bitmap_is_found, a_damaged_block_can_be_freed, a_damaged_file_does_not_open,
      a_file_cut_short_is_truncated, files_of_others_are_left_as_they_are, closed_is_an_error,
      full_blocks_say_so, room_is_found_by_a_sync, options_are_kept, a_full_disk_leaves_the_blocks_as_they_were,
      a_full_disk_has_room_for_what_was_freed, syncs_are_shared, no_mail_is_left_behind, a_failed_sync_stays_one,
@@ -178,7 +178,7 @@ read_list_goes_on_where_it_ended(Config) ->
     Blocks = open(Config, 3000),
     ?assertEqual({[], done}, emmap_blocks:read_list(Blocks, 0, 10)),
     Stored = [{store(Blocks, Data), Data} || N <- lists:seq(1, 1500), Data <- [binary:copy(<<N:24>>, N rem 1000)]],
-    [?assertEqual({Max, Stored}, {Max, all_in_lists(Blocks, 0, Max)}) || Max <- [1, 2, 48, 999, 1000, 1001, 5000]],
+    [?assertEqual({Max, Stored}, {Max, all_in_lists(Blocks, 0, Max)}) || Max <- [1, 2, 32, 999, 1000, 1001, 5000]],
     %% As many as were asked for, however large.
     {List, Next} = emmap_blocks:read_list(Blocks, 0, 1200),
     ?assertEqual({1200, 1200}, {length(List), Next}),
@@ -381,6 +381,27 @@ a_changed_descriptor_is_found(Config) ->
      end || At <- lists:seq(0, 15), Bit <- lists:seq(0, 7)],
     ?assertEqual({ok, <<"it">>}, emmap_blocks:read(Blocks, 0)).
 
+%% A word of it stands for 32 blocks.
+a_changed_bitmap_is_found(Config) ->
+    Blocks = open(Config),
+    Stored = [{store(Blocks, <<N:32>>), <<N:32>>} || N <- lists:seq(1, 100)],
+    {ok, Bytes} = file:read_file(path(Config)),
+    Place = ?EMPTY + 64 + 8,
+    [begin
+         Byte = binary:at(Bytes, Place + At),
+         change(Config, Place + At, <<(Byte bxor (1 bsl Bit))>>),
+         [?assertEqual({Address, {ok, Data}}, {Address, emmap_blocks:read(Blocks, Address)})
+          || {Address, Data} <- Stored, Address < 32 orelse Address > 63],
+         [?assertEqual({error, {corrupt, 32}}, emmap_blocks:read(Blocks, Address)) || Address <- lists:seq(32, 63)],
+         ?assertEqual({lists:sublist(Stored, 32), 32}, emmap_blocks:read_list(Blocks, 0, 100)),
+         [?assertEqual({error, {corrupt, From}}, emmap_blocks:read_list(Blocks, From, 1)) || From <- [32, 40, 63]],
+         ?assertEqual({lists:nthtail(64, Stored), done}, emmap_blocks:read_list(Blocks, 64, 100)),
+         ?assertEqual({error, {corrupt, 32}}, emmap_blocks:fold(fun(_, _, Acc) -> Acc end, [], Blocks)),
+         ?assertEqual({ok, #{count => 68, bytes => 272, corrupt => lists:seq(32, 63)}}, emmap_blocks:check(Blocks)),
+         change(Config, Place + At, <<Byte>>)
+     end || At <- lists:seq(0, 7), Bit <- [0, 3, 7]],
+    ?assertEqual(Stored, all_of(Blocks)).
+
 a_damaged_block_can_be_freed(Config) ->
     Blocks = open(Config),
     0 = store(Blocks, <<"it">>),
@@ -439,7 +460,7 @@ files_of_others_are_left_as_they_are(Config) ->
     ok = emmap_blocks:close(open(Config)),
     ?assertEqual({error, bad_magic}, emmap_queue:open(path(Config))),
     [?assertEqual({error, Reason}, emmap_blocks:open(Path, 100))
-     || {Path, Reason} <- [{?config(directory, Config), eisdir}, {"/dev/null", enodev},
+     || {Path, Reason} <- [{?config(directory, Config), eisdir}, {"/dev/null", einval},
                            {emmap_test:path(Config, "none/blocks"), enoent}]].
 
 closed_is_an_error(Config) ->
@@ -487,7 +508,7 @@ room_is_found_by_a_sync(Config) ->
          ok = emmap_blocks:free(Blocks, Address),
          ?assertEqual({ok, Address}, emmap_blocks:store(Blocks, <<"again">>)),
          ?assertEqual({error, full}, emmap_blocks:store(Blocks, <<"more">>))
-     end || Address <- [0, 47, 48, 100, 199]],
+     end || Address <- [0, 31, 32, 100, 199]],
     ?assertEqual(length(Addresses), emmap_blocks:count(Blocks)).
 
 options_are_kept(Config) ->

@@ -33,7 +33,7 @@ rounds(Directory, Count, Workers, {Stored, Freed}) ->
 
 open(Directory) ->
     {ok, Blocks} = emmap_blocks:open(filename:join(Directory, "blocks"), ?SIZE,
-                                     [{max_size, 12288 + 393216 + ?ROOM * ?SIZE}]),
+                                     [{max_size, 12288 + 262144 + ?ROOM * ?SIZE}]),
     Blocks.
 
 %% Opens the blocks and starts the processes. Each has blocks of its own, as a map of their numbers and addresses.

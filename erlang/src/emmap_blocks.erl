@@ -49,7 +49,7 @@
 %%
 %% <dl>
 %% <dt>`{max_size, Bytes}'</dt><dd>The file gets no longer than this; a store that would need more is `{error, full}'.
-%% It begins with some 400 KB. Default: no limit, but for that of 2^36 blocks.</dd>
+%% The first block makes it 268 KiB and more. Default: no limit, but for that of 2^36 blocks.</dd>
 %% <dt>`{chmod, Mode}'</dt><dd>The permissions of a new file. Default: `8#600'.</dd>
 %% </dl>
 
@@ -103,26 +103,14 @@ open_checked(Name, BlockSize, Options) when is_integer(BlockSize), BlockSize >= 
         {error, _} -> {bad, 1, not_a_name};
         {_, {bad, Why}} -> {bad, 3, Why};
         {Path, {MaxSize, Mode}} ->
-            case BlockSize > 0 orelse exists(Name) of
-                true -> open_encoded(Path, BlockSize, MaxSize, Mode);
+            %% Made of what no other file has.
+            Uuid = erlang:md5(term_to_binary({node(), os:getpid(), make_ref(), os:system_time()})),
+            case emmap_nif:blocks_open(Path, BlockSize, MaxSize, Mode, Uuid) of
+                {ok, Handle, Size} -> {ok, #emmap_blocks{handle = Handle, size = Size}};
                 Error -> Error
             end
     end;
 open_checked(_, _, _) -> {bad, 2, not_a_block_size}.
-
-exists(Name) ->
-    case file:read_file_info(Name, [raw]) of
-        {ok, _} -> true;
-        Error -> Error
-    end.
-
-open_encoded(Path, BlockSize, MaxSize, Mode) ->
-    %% Made of what no other file has.
-    Uuid = erlang:md5(term_to_binary({node(), os:getpid(), make_ref(), os:system_time()})),
-    case emmap_nif:blocks_open(Path, BlockSize, MaxSize, Mode, Uuid) of
-        {ok, Handle, Size} -> {ok, #emmap_blocks{handle = Handle, size = Size}};
-        Error -> Error
-    end.
 
 options([], Parsed) -> Parsed;
 options([{max_size, Bytes} | Rest], Parsed) when is_integer(Bytes), Bytes > 0, Bytes =< 16#7fffffffffffffff ->
