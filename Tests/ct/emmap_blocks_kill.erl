@@ -119,8 +119,10 @@ check(Directory, Workers) ->
     {count, Count} = {count, emmap_blocks:count(Blocks)},
     {count, Count} = {count, map_size(Found)},
     ok = emmap_blocks:close(Blocks),
-    Next = maps:map(fun(W, It) -> consistent(maps:from_list([{N, A} || {{V, N}, A} <- maps:to_list(Found), V =:= W]), It) end,
-                    Known),
+    Next = maps:map(fun(W, It) ->
+                        Own = [{N, Address} || {{V, N}, Address} <- maps:to_list(Found), V =:= W],
+                        consistent(maps:from_list(Own), It)
+                    end, Known),
     {Next, lists:sum([maps:get(next, maps:get(W, Next)) - maps:get(next, maps:get(W, Workers)) || W <- ?WORKERS]),
      lists:sum([Freed || {_, _, _, Freed} <- maps:values(Known)])}.
 

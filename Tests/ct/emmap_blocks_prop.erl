@@ -133,8 +133,8 @@ opened_again(State) -> opened(State).
 %%% Generators
 
 step() ->
-    frequency([{20, {store, data()}}, {6, {read, which()}}, {10, {free, which()}}, {1, fold}, {2, {read_list, which(), max()}},
-               {1, count}, {1, info}, {1, check}, {4, sync}, {1, reopen}, {1, kill}]).
+    frequency([{20, {store, data()}}, {6, {read, which()}}, {10, {free, which()}}, {1, fold},
+               {2, {read_list, which(), max()}}, {1, count}, {1, info}, {1, check}, {4, sync}, {1, reopen}, {1, kill}]).
 
 which() -> frequency([{6, {stored, range(0, 200)}}, {1, {any, oneof([range(0, 300), range(0, 16#fffffffff)])}}]).
 
@@ -142,7 +142,8 @@ max() -> oneof([1, 2, range(3, 50), 1000]).
 
 %% As many bytes as the sizes of blocks, and about as many.
 data() ->
-    frequency([{6, bytes(oneof([0, 1]))}, {4, bytes(range(2, 9))}, {3, bytes(range(10, 101))}, {1, bytes(range(4990, 5001))},
+    frequency([{6, bytes(oneof([0, 1]))}, {4, bytes(range(2, 9))}, {3, bytes(range(10, 101))},
+               {1, bytes(range(4990, 5001))},
                {1, list(byte())}, {1, [binary(), [binary()]]}]).
 
 bytes(Size) -> ?LET({Byte, Count}, {byte(), Size}, binary:copy(<<Byte>>, Count)).

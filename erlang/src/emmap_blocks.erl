@@ -2,8 +2,8 @@
 
 %% @doc Blocks of bytes at addresses, in a file: what a disk is to a file system.
 %%
-%% A block is up to so many bytes, as many as it was given, at an address that {@link store/2} chooses: an integer, to be
-%% kept wherever the block is to be found again (in ETS, in another block, in a queue). For caches, indexes and tables
+%% A block has as many bytes as it was given, up to so many, and an address that {@link store/2} chooses: an integer, to
+%% be kept wherever the block is to be found again (in ETS, in another block, in a queue). For caches, indexes and tables
 %% that must outlive the VM and are read and changed here and there.
 %%
 %% <ul>
@@ -160,7 +160,8 @@ read(Blocks, Address) -> ?badarg([Blocks, Address], wrong(Blocks, not_an_address
 %% @doc Frees a block, a damaged one too. `{error, not_found}': there is none at this address. A block that was there at
 %% the last sync is stored to again after two more, so that none that was freed comes back, whatever fails.
 -spec free(Blocks :: blocks(), Address :: address()) -> ok | {error, reason()}.
-free(?blocks(Handle), Address) when is_reference(Handle), ?is_address(Address) -> emmap_nif:blocks_free(Handle, Address);
+free(?blocks(Handle), Address) when is_reference(Handle), ?is_address(Address) ->
+    emmap_nif:blocks_free(Handle, Address);
 free(Blocks, Address) -> ?badarg([Blocks, Address], wrong(Blocks, not_an_address)).
 
 wrong(?blocks(Handle), Why) when is_reference(Handle) -> {2, Why};
