@@ -30,14 +30,18 @@ import Testing
     return (disk.bytes, options, wanted, durable.intersection(wanted.keys))
   }
 
-  /// Where something is in such a file, and which bits of it a test flips: of data, all of whose bits are alike, one.
+  /// Where something is in such a file, and which bits of it a test flips: where all bits are alike, or there are as many
+  /// of the same before, one.
   private func flips(_ bytes: [UInt8]) -> [(offset: Int, bits: Range<Int>)] {
     if Self.isLong { return bytes.indices.map { ($0, 0..<8) } }
     let layout = BlockLayout(blockSize: 16, wordsPerGroup: 1)
     var result = [0..<64, 4096..<4160, 8192..<8256].flatMap { Array($0) }.map { (offset: $0, bits: 0..<8) }
     for group in 0..<layout.groups(of: layout.capacity(of: bytes.count)) {
       let start = layout.offset(ofGroup: group)
-      for offset in Array(0..<80) + Array(4096..<(4096 + 512)) { result.append((start + offset, 0..<8)) }
+      for offset in 0..<80 { result.append((start + offset, 0..<8)) }
+      for offset in 0..<512 {
+        result.append((start + BlockLayout.descriptors + offset, group == 0 ? 0..<8 : (offset % 8)..<(offset % 8 + 1)))
+      }
       for offset in 0..<512 where start + layout.data + offset < bytes.count {
         result.append((start + layout.data + offset, (offset % 8)..<(offset % 8 + 1)))
       }

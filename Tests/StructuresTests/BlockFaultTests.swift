@@ -10,11 +10,11 @@ import Testing
   private static let noSpace = StructureError.file(.system(ENOSPC))
 
   @Test(arguments: [false, true])
-  func a_disk_that_is_full_at_any_growth_leaves_all_as_it_was(_ growsDespiteError: Bool) throws {
+  func a_disk_that_is_full_at_any_growth_leaves_all_as_it_was(_ failsLate: Bool) throws {
     for growth in 0..<4 {
       let disk = Disk()
       let held = try openBlocks(disk, blockOptions(24, words: 1))
-      (disk.growthError, disk.growthsLeft, disk.growsDespiteError) = (Self.noSpace, growth, growsDespiteError)
+      (disk.growthError, disk.growthsLeft, disk.failsLate) = (Self.noSpace, failsLate ? 2 * growth : growth, failsLate)
       var stored: [Int: [UInt8]] = [:]
       for number in 0..<200 {
         let failure = error { () throws(StructureError) in stored[try held.store(message(number))] = message(number) }

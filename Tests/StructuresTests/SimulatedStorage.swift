@@ -13,10 +13,10 @@ final class Disk {
   var stepsLeft: Int? = nil
   private(set) var steps = 0
   private(set) var reads = 0
-  /// What growths and syncs answer; growths after so many more, and with the file longer all the same, or not.
+  /// What growths and syncs answer; growths after so many more, in the second half of each, or in the first.
   var growthError: StructureError? = nil
   var growthsLeft = 0
-  var growsDespiteError = false
+  var failsLate = false
   var syncError: StructureError? = nil
   /// What happens while a sync is in progress.
   var duringSync: (() -> Void)? = nil
@@ -55,20 +55,18 @@ final class Disk {
     log.append((offset, stored))
   }
 
-  func grow(to end: Int) throws(StructureError) {
-    if let growthError {
-      if growthsLeft == 0 {
-        if growsDespiteError { try lengthen(to: end) }
-        throw growthError
-      }
-      growthsLeft -= 1
-    }
-    try lengthen(to: end)
-  }
-
-  private func lengthen(to end: Int) throws(StructureError) {
+  func allocate(to end: Int) throws(StructureError) {
+    if !failsLate { try failGrowth() }
     try step()
     if bytes.count < end { bytes += [UInt8](repeating: 0, count: end - bytes.count) }
+  }
+
+  func populate() throws(StructureError) { if failsLate { try failGrowth() } }
+
+  private func failGrowth() throws(StructureError) {
+    guard let growthError else { return }
+    if growthsLeft == 0 { throw growthError }
+    growthsLeft -= 1
   }
 
   func sync() throws(StructureError) {
@@ -161,7 +159,9 @@ struct SimulatedStorage: Storage, ~Copyable {
     try storeWord(new, at: offset)
     return true
   }
-  func grow(from start: Int, to end: Int) throws(StructureError) { try disk.grow(to: end) }
+  func allocate(from start: Int, to end: Int) throws(StructureError) { try disk.allocate(to: end) }
+  func populate(from start: Int, to end: Int) throws(StructureError) { try disk.populate() }
+  func readAhead(from start: Int, to end: Int) throws(StructureError) {}
   func syncData() throws(StructureError) { try disk.sync() }
   func tryLock() throws(StructureError) -> Bool { true }
   func close() throws(StructureError) {}

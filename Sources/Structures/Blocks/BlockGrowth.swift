@@ -9,22 +9,34 @@ extension Blocks where Store: ~Copyable {
   /// Throws `full`, or what the system has against that.
   @inline(never)
   func makeRoom() throws(StructureError) {
-    try growth.withLock { (_) throws(StructureError) in
+    let part = try growth.withLock { (growth) throws(StructureError) -> Part? in
       try check()
-      if map.hasFree { return }
+      if map.hasFree { return nil }
+      if let part = try nextPart(&growth) { return part }
       for index in 0..<16 { lanes[index].locked { lane in release(&lane) } }
-      if map.hasFree { return }
-      let end = nextEnd()
-      let waiting = try waitingCount()
-      // Syncs are slow: not for a few blocks, unless there is nothing else.
-      let more = layout.capacity(of: end ?? 0) &- capacity.load(ordering: .relaxed)
-      if waiting > 0 && waiting >= more / 4, try reclaim() { return }
-      guard let end else { throw .full }
-      do throws(StructureError) { try grow(to: end) } catch {
-        if waiting > 0, try reclaim() { return }
-        throw error
+      if map.hasFree { return nil }
+      do throws(StructureError) { return try lengthen(&growth) } catch {
+        guard try waitingCount() > 0, try reclaim() else { throw error }
+        return nil
       }
     }
+    guard let part else { return }
+    do throws(StructureError) { try makeReady(part) } catch {
+      try growth.withLock { (growth) throws(StructureError) in
+        growth.unready.append(part)
+        guard try waitingCount() > 0, try reclaim() else { throw error }
+      }
+    }
+  }
+
+  private func lengthen(_ growth: inout Growth) throws(StructureError) -> Part? {
+    guard let end = nextEnd() else { throw .full }
+    // Syncs are slow: not for a few blocks, unless there is nothing else.
+    let more = layout.capacity(of: end) &- capacity.load(ordering: .relaxed)
+    let waiting = try waitingCount()
+    if waiting > 0 && waiting >= more / 4, try reclaim() { return nil }
+    try grow(&growth, to: end)
+    return try nextPart(&growth)
   }
 
   /// Makes freed blocks available. A block that somebody was killed at needs three syncs: see BlockLayout.
@@ -48,23 +60,47 @@ extension Blocks where Store: ~Copyable {
   }
 
   /// Makes the file longer, for blocks of one group. Of a new group the bitmap is there before anybody knows of it.
-  private func grow(to end: Int) throws(StructureError) {
+  private func grow(_ growth: inout Growth, to end: Int) throws(StructureError) {
     let count = capacity.load(ordering: .relaxed)
     let (group, rest) = count.quotientAndRemainder(dividingBy: layout.blocksPerGroup)
-    let new = layout.capacity(of: end)
-    // An error here changes nothing that was stored. The file may be longer than there is room, after such an error.
-    try map.add(words: (new &+ BlockLayout.bitsPerWord &- 1) / BlockLayout.bitsPerWord)
-    try storage.grow(from: rest == 0 ? layout.offset(ofGroup: group) : layout.offset(ofData: count), to: end)
+    let start = rest == 0 ? layout.offset(ofGroup: group) : layout.offset(ofData: count)
+    // An error here changes nothing that was stored.
+    if growth.end > 0 { try storage.readAhead(from: growth.start, to: growth.end) }
+    try storage.allocate(from: start, to: end)
     if rest == 0 { try health.failing { () throws(StructureError) in try writeBitmap(ofGroup: group) } }
-    capacity.store(new, ordering: .releasing)
-    makeAvailable(from: count, to: new)
+    (growth.start, growth.end) = (start, end)
   }
 
-  func makeAvailable(from first: Int, to end: Int) {
-    var address = first
-    while address < end {
+  /// Takes a part of what the file was made longer by, for the caller to make ready; nil if there is no more of it.
+  private func nextPart(_ growth: inout Growth) throws(StructureError) -> Part? {
+    if let part = growth.unready.popLast() { return part }
+    let count = capacity.load(ordering: .relaxed)
+    let most = layout.capacity(of: growth.end)
+    if most <= count { return nil }
+    let words = (count &+ Self.partBytes / layout.blockSize) / BlockLayout.bitsPerWord &+ 1
+    try map.add(words: words)
+    let part = Part(start: count, end: min(most, words &* BlockLayout.bitsPerWord))
+    capacity.store(part.end, ordering: .releasing)
+    return part
+  }
+
+  private static var partBytes: Int { 64 << 10 }
+
+  /// Lets blocks that are new be stored to. Most of the time that a longer file takes is spent here, by several threads at
+  /// once.
+  private func makeReady(_ part: Part) throws(StructureError) {
+    let last = part.end &- 1
+    try storage.populate(
+      from: layout.offset(ofDescriptor: part.start), to: layout.offset(ofDescriptor: last) &+ BlockLayout.descriptor)
+    try storage.populate(from: layout.offset(ofData: part.start), to: layout.offset(ofData: last) &+ layout.blockSize)
+    makeAvailable(part)
+  }
+
+  private func makeAvailable(_ part: Part) {
+    var address = part.start
+    while address < part.end {
       let (word, bit) = address.quotientAndRemainder(dividingBy: BlockLayout.bitsPerWord)
-      let count = min(end &- address, BlockLayout.bitsPerWord &- bit)
+      let count = min(part.end &- address, BlockLayout.bitsPerWord &- bit)
       map.makeAvailable(word, (1 &<< UInt(count) &- 1) &<< UInt(bit))
       address &+= count
     }

@@ -30,9 +30,7 @@ import Synchronization
   let map: FreeMap
   let lanes: InlineArray<16, Guarded<Lane>>
   let checkpoint: Guarded<BlocksCheckpoint>
-  /// Whoever makes the file longer has it. A number, because the thread sanitizer thinks that a value without bytes lies
-  /// where the object does.
-  let growth = Guarded(0)
+  let growth = Guarded(Growth())
 
   #if DEBUG
     let omissions: Omissions
@@ -56,6 +54,21 @@ import Synchronization
     var line = -1
     /// How many blocks were stored here, less those that were freed here.
     var count = 0
+  }
+
+  /// What whoever makes the file longer has.
+  struct Growth: ~Copyable {
+    /// What it was made longer by, of which not all may be part of `capacity` yet.
+    var start = 0
+    var end = 0
+    /// Parts of `capacity` that could not be made ready.
+    var unready: [Part] = []
+  }
+
+  /// Addresses of blocks.
+  struct Part {
+    let start: Int
+    let end: Int
   }
 
   struct Opened: ~Copyable {

@@ -111,8 +111,8 @@ public struct MappedStorage: Storage, ~Copyable {
     }
   }
 
-  /// Allocates, and touches each page.
-  public func grow(from start: Int, to end: Int) throws(StructureError) {
+  /// See `Storage`.
+  public func allocate(from start: Int, to end: Int) throws(StructureError) {
     guard start < end else { return }
     do throws(Failure) {
       do throws(Failure) {
@@ -120,26 +120,34 @@ public struct MappedStorage: Storage, ~Copyable {
       } catch .system(EOPNOTSUPP) {
         if end > file.size { _ = try file.resize(to: end) }
       }
-      try populate(start, end)
+      // Pages that come in large folios are written to disk in whole folios, for each record that changes.
+      try file.advise(at: start, count: end - start, .random)
     } catch {
       throw .file(error)
     }
   }
 
-  /// Touches each page once, here, where waiting does no harm. One by one and without reading ahead: pages that come in
-  /// large folios are written to disk in whole folios, for each record that changes.
-  private func populate(_ start: Int, _ end: Int) throws(Failure) {
-    try file.advise(at: start, count: end - start, .random)
+  /// Touches each page once, one by one, where waiting does no harm.
+  public func populate(from start: Int, to end: Int) throws(StructureError) {
     let page = PageSize.system.bytes
     // The first word, and then that at the beginning of each page. Less than a word at the end is left out.
     var offset = padded(start)
     while fits(offset, 8, in: end) {
-      try file.withWord(at: offset, writing: true) { (word: borrowing Atomic<Int>) in
-        word.store(0, ordering: .relaxed)
+      do throws(Failure) {
+        try file.withWord(at: offset, writing: true) { (word: borrowing Atomic<Int>) in
+          word.store(0, ordering: .relaxed)
+        }
+      } catch {
+        throw .file(error)
       }
       offset = (offset | (page - 1)) + 1
     }
-    try file.advise(at: start, count: end - start, .normal)
+  }
+
+  /// See `Storage`.
+  public func readAhead(from start: Int, to end: Int) throws(StructureError) {
+    guard start < end else { return }
+    do throws(Failure) { try file.advise(at: start, count: end - start, .normal) } catch { throw .file(error) }
   }
 
   /// See `Storage`.

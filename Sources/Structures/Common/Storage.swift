@@ -25,9 +25,17 @@ public protocol Storage: ~Copyable {
   /// whether the word was changed.
   func changeWord(at offset: Int, _ change: (Int) -> Int?) throws(StructureError) -> Bool
 
-  /// Makes the file `end` bytes long, with room on the disk, and pages in memory, for what is from `start`. Of what was
-  /// in the file nothing has changed when it throws. One thread at a time.
-  func grow(from start: Int, to end: Int) throws(StructureError)
+  /// Makes the file `end` bytes long, if it is not that long, with room on the disk for what is from `start`. Nothing is
+  /// read ahead there until `readAhead` is called. Of what was in the file nothing has changed when it throws. One thread
+  /// at a time.
+  func allocate(from start: Int, to end: Int) throws(StructureError)
+
+  /// Gets memory, and room on the disk where `allocate` could not, for bytes in which there is nothing yet: some become
+  /// 0.
+  func populate(from start: Int, to end: Int) throws(StructureError)
+
+  /// From now on bytes may be read ahead.
+  func readAhead(from start: Int, to end: Int) throws(StructureError)
 
   /// Returns when all that was written before is on disk.
   func syncData() throws(StructureError)
@@ -40,6 +48,14 @@ public protocol Storage: ~Copyable {
 }
 
 extension Storage where Self: ~Copyable {
+  /// Makes the file `end` bytes long, with room on the disk, and pages in memory, for what is from `start`, in which there
+  /// is nothing yet. One thread at a time.
+  func grow(from start: Int, to end: Int) throws(StructureError) {
+    try allocate(from: start, to: end)
+    try populate(from: start, to: end)
+    try readAhead(from: start, to: end)
+  }
+
   /// Closes a file that is no structure that can be used: now, so that it is locked no longer than this call takes.
   func letGo() {
     do throws(StructureError) { try close() } catch {}
