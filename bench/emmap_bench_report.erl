@@ -147,6 +147,10 @@ bounds(_, Get) ->
             theirs("read_line, 50-byte lines, copy", {lines, copy}, 0.3, 354, Get),
             theirs("read_line, 50-byte lines, direct", {lines, direct}, 0.8, 86, Get),
             theirs("open + close, 4 KiB", open, 1.0, 32000, Get)]
+        ++ [line("blocks: store and free of 64 B, against ets, insert and delete", "0.51 of it",
+                 Get({blocks, store}, 1, 1) / Get({blocks, store}, 3, 1), 0.39 * 1.3),
+            line("blocks: read of 64 B, against emmap:pread", "1.3 of it",
+                 Get({blocks, read}, 1, 1) / Get({blocks, read}, 3, 1), 1.3)]
         ++ [twice(Get) || erlang:system_info(schedulers_online) > 1]
         ++ [theirs("pread 8 B, copy, against the C library", {pread, lock, 8}, 1 / 25, {1500, 6000}, Get)],
     ["## The lines to pass\n\n"

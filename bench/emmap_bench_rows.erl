@@ -38,7 +38,7 @@ rows(Directory, Run) ->
         Run, [fun() -> words(Path, Floor) end, fun() -> counters(Path) end, fun() -> reads(Path, Floor) end,
               fun() -> writes(Path, Floor) end, fun() -> texts(Path) end, fun() -> lines(Path) end,
               fun() -> many_lines(Path) end, fun() -> searches(Path) end, fun() -> others(Path) end,
-              fun() -> emmap_bench_queues:rows(Path) end])]].
+              fun() -> emmap_bench_queues:rows(Path) end, fun() -> emmap_bench_blocks:rows(Path) end])]].
 
 make_files(Path) ->
     Block = rand:bytes(1 bsl 20),

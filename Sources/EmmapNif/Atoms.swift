@@ -11,7 +11,8 @@ struct Atoms {
   var misaligned, outOfRange, readOnly: Term
   var done, double, last, locked, shared, exclusive, none: Term
   var timeout, awaited: Term
-  var empty, full, corrupt, badMagic, notFound, lastConsumer, ready, queue, clean, term: Term
+  var tooLong, wrongBlockSize: Term
+  var empty, full, corrupt, badMagic, notFound, lastConsumer, ready, queue, blocks, clean, term: Term
 
   init(_ env: Environment) {
     ok = env.atom("ok")
@@ -70,9 +71,12 @@ struct Atoms {
     corrupt = env.atom("corrupt")
     badMagic = env.atom("bad_magic")
     notFound = env.atom("not_found")
+    tooLong = env.atom("too_long")
+    wrongBlockSize = env.atom("wrong_block_size")
     lastConsumer = env.atom("last_consumer")
     ready = env.atom("ready")
     queue = env.atom("emmap_queue")
+    blocks = env.atom("emmap_blocks")
     clean = env.atom("clean")
     term = env.atom("term")
   }

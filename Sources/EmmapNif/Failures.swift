@@ -32,6 +32,8 @@ extension Call {
     case .locked: atoms.locked
     case .full: atoms.full
     case .notFound: atoms.notFound
+    case .tooLong: atoms.tooLong
+    case .wrongBlockSize(let size): env.tuple(atoms.wrongBlockSize, env.integer(size))
     case .lastConsumer: atoms.lastConsumer
     case .wouldWait, .badArgument: atoms.badarg
     }

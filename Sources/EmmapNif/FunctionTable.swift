@@ -81,6 +81,19 @@ let functionTable: [NifRow] = [
   row(QueueWait.self, 3, .normal) { unsafe perform(QueueWait.self, $0, $1, $2, mayBlock: false) },
   row(QueueCancel.self, 3, .normal) { unsafe perform(QueueCancel.self, $0, $1, $2, mayBlock: false) },
   row(QueueSync.self, 3, .normal) { unsafe perform(QueueSync.self, $0, $1, $2, mayBlock: false) },
+  // Blocks: what may wait for a disk, or reads all of it.
+  row(BlocksOpen.self, 5, .dirtyIO),
+  row(BlocksInfo.self, 1, .dirtyIO),
+  row(BlocksCheck.self, 2, .dirtyIO),
+  row(BlocksClose.self, 1, .dirtyIO),
+  // Here while blocks are small, and neither a longer file nor a lock has to be waited for.
+  row(BlocksStore.self, 2, .normal) { unsafe perform(BlocksStore.self, $0, $1, $2, mayBlock: false) },
+  row(BlocksRead.self, 2, .normal) { unsafe perform(BlocksRead.self, $0, $1, $2, mayBlock: false) },
+  row(BlocksFree.self, 2, .normal) { unsafe perform(BlocksFree.self, $0, $1, $2, mayBlock: false) },
+  row(BlocksReadList.self, 3, .normal) { unsafe perform(BlocksReadList.self, $0, $1, $2, mayBlock: false) },
+  row(BlocksCount.self, 1, .normal) { unsafe perform(BlocksCount.self, $0, $1, $2, mayBlock: false) },
+  // The one who makes a sync moves.
+  row(BlocksSync.self, 3, .normal) { unsafe perform(BlocksSync.self, $0, $1, $2, mayBlock: false) },
 ]
 
 /// A row of the function that dirty schedulers call, or of another one. That is a closure in the table: the VM's kind

@@ -18,6 +18,7 @@ struct Handle: ~Copyable {
   let handles: ResourceType<Handle>
   let regions: ResourceType<Region>
   let queues: ResourceType<QueueHandle>
+  let blocks: ResourceType<BlocksHandle>
   let waiters: ResourceType<Waiter>
   let atoms: Atoms
   let registry: UnsafeMutablePointer<Registry>
@@ -61,6 +62,11 @@ private func start(
         unsafe object.assumingMemoryBound(to: QueueHandle.self).pointee
           .ended(Process(process.pointee), Environment(env))
       }),
+    let blocks = unsafe ResourceType<BlocksHandle>(
+      env, "emmap_blocks_1",
+      destructor: { _, object in
+        unsafe object?.assumingMemoryBound(to: BlocksHandle.self).deinitialize(count: 1)
+      }),
     let waiters = unsafe ResourceType<Waiter>(
       env, "emmap_waiter_1",
       destructor: { _, object in
@@ -81,7 +87,8 @@ private func start(
   unsafe data?.pointee = UnsafeMutableRawPointer(registry)
   unsafe withUnsafePointer(to: registry.pointee.statistics) { unsafe Statistics.count(in: $0) }
   unsafe state = LibraryState(
-    handles: handles, regions: regions, queues: queues, waiters: waiters, atoms: Atoms(env), registry: registry)
+    handles: handles, regions: regions, queues: queues, blocks: blocks, waiters: waiters, atoms: Atoms(env),
+    registry: registry)
   if isFirst {
     guard unsafe startThread("emmap_reaper", { _ in Reaper.run() }) else { return 2 }
     guard unsafe startThread("emmap_remover", { _ in Reaper.runSlow() }) else { return 2 }

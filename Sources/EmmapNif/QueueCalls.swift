@@ -4,32 +4,6 @@ import ErlNif
 import MemoryMap
 import Structures
 
-/// Up to how many bytes are pushed or popped on a normal scheduler.
-private let inlineLimit = 64 << 10
-/// Up to how many messages.
-private let inlineMessages = 1000
-/// How many bytes are a hundredth of a time slice of a millisecond, and what a message costs beside its bytes.
-private let bytesPerPercent = 16 << 10
-private let bytesPerMessage = 512
-
-/// A call on a queue. Nil stands for a call that would have to wait.
-protocol QueueCall: NifCall {
-  static func answer(_ call: Call, mayBlock: Bool) throws(StructureError) -> Term?
-}
-
-extension QueueCall {
-  @inline(__always)
-  static func run(_ call: Call, _ patience: Patience) throws(Failure) -> Term? {
-    do throws(StructureError) {
-      return try answer(call, mayBlock: patience != .none)
-    } catch {
-      if case .wouldWait = error { return nil }
-      if case .badArgument = error { throw .badArgument }
-      return call.env.tuple(call.atoms.error, call.reason(error))
-    }
-  }
-}
-
 extension Call {
   @inline(__always)
   fileprivate func queue() throws(StructureError) -> UnsafeMutablePointer<QueueHandle> {
@@ -44,18 +18,6 @@ extension Call {
     return ConsumerName(index: word & 255, incarnation: word >> 8)
   }
 
-  @inline(__always)
-  fileprivate func number(_ index: Int) throws(StructureError) -> Int {
-    guard let value = env.integer(self[index]), value >= 0 else { throw .badArgument }
-    return value
-  }
-
-  @inline(__always)
-  fileprivate func message(_ index: Int) throws(StructureError) -> UnsafeRawBufferPointer {
-    guard let bytes = unsafe env.bytes(self[index]) else { throw .badArgument }
-    return unsafe bytes
-  }
-
   fileprivate func receipt(_ index: Int) throws(StructureError) -> Receipt {
     Receipt(number: try number(index), delivery: try number(index + 1))
   }
@@ -65,12 +27,9 @@ extension Call {
   /// A binary of the message.
   @inline(__always)
   fileprivate func binary(_ bytes: UnsafeRawBufferPointer) throws(StructureError) -> Term {
-    let fill = { (target: UnsafeMutableRawPointer) in
+    try unsafe binary(count: bytes.count) { target in
       if let source = bytes.baseAddress { unsafe target.copyMemory(from: source, byteCount: bytes.count) }
     }
-    if bytes.count <= 1 << 20 { return unsafe env.binary(count: bytes.count, fill) }
-    guard let binary = unsafe env.largeBinary(count: bytes.count, fill) else { throw .file(.noMemory) }
-    return binary
   }
 
   /// What a message stands for: a term, or in a queue of bytes the binary.
@@ -82,32 +41,20 @@ extension Call {
     guard let term = unsafe env.decode(bytes) else { throw .undecodable }
     return term
   }
-
-  @inline(__always)
-  fileprivate func charge(_ messages: Int, _ bytes: Int) {
-    let cost = messages &* bytesPerMessage &+ bytes
-    if cost >= bytesPerPercent { env.consumeTimeslice(percent: cost / bytesPerPercent) }
-  }
 }
 
 /// `queue_open(Path, ConsumerName, SegmentShift, MaxSize, Type, Mode, Uuid)`: Path is a binary that ends with NUL.
-enum QueueOpen: QueueCall {
+enum QueueOpen: StructureCall {
   static var name: StaticString { "queue_open" }
   static var blocking: NifFunction { { unsafe perform(QueueOpen.self, $0, $1, $2, mayBlock: true) } }
 
   static func answer(_ call: Call, mayBlock: Bool) throws(StructureError) -> Term? {
-    let path = try unsafe call.message(0)
-    guard unsafe path.last == 0, let start = path.baseAddress else { throw .badArgument }
     var options = QueueOptions()
     options.shift = try call.number(2)
     options.maximumSize = try call.number(3)
     options.type = UInt32(truncatingIfNeeded: try call.number(4))
-    let uuid = try unsafe call.message(6)
-    guard uuid.count == 16 else { throw .badArgument }
-    options.uuid = unsafe (uuid.loadUnaligned(as: UInt64.self), uuid.loadUnaligned(fromByteOffset: 8, as: UInt64.self))
-    let storage = try unsafe MappedStorage(
-      start.assumingMemoryBound(to: CChar.self), mode: UInt32(truncatingIfNeeded: try call.number(5)),
-      memory: regionMemory)
+    options.uuid = try call.uuid(6)
+    let storage = try call.storage(path: 0, mode: 5)
     let queue = try Queue.open(storage, options)
     guard let handle = unsafe library.queues.allocate() else { throw .file(.noMemory) }
     unsafe handle.initialize(to: QueueHandle(queue))
@@ -125,7 +72,7 @@ enum QueueOpen: QueueCall {
 }
 
 /// `queue_push(Queue, Binary)`
-enum QueuePush: QueueCall {
+enum QueuePush: StructureCall {
   static var name: StaticString { "queue_push" }
   static var blocking: NifFunction { { unsafe perform(QueuePush.self, $0, $1, $2, mayBlock: true) } }
 
@@ -133,7 +80,7 @@ enum QueuePush: QueueCall {
   static func answer(_ call: Call, mayBlock: Bool) throws(StructureError) -> Term? {
     let handle = try unsafe call.queue()
     let bytes = try unsafe call.message(1)
-    if !mayBlock && bytes.count > inlineLimit { return nil }
+    if !mayBlock && bytes.count > inlineBytes { return nil }
     try unsafe handle.pointee.queue.push(1, mayBlock: mayBlock) { _ in unsafe bytes }
     unsafe handle.pointee.wake(1, call.env)
     return call.atoms.ok
@@ -141,7 +88,7 @@ enum QueuePush: QueueCall {
 }
 
 /// `queue_push_list(Queue, [Binary])`
-enum QueuePushList: QueueCall {
+enum QueuePushList: StructureCall {
   static var name: StaticString { "queue_push_list" }
   static var blocking: NifFunction { { unsafe perform(QueuePushList.self, $0, $1, $2, mayBlock: true) } }
 
@@ -150,7 +97,7 @@ enum QueuePushList: QueueCall {
     var total = 0
     var messages: [UnsafeRawBufferPointer] = unsafe []
     unsafe messages.reserveCapacity(128)
-    let isTooMuch = { unsafe !mayBlock && (total > inlineLimit || messages.count > inlineMessages) }
+    let isTooMuch = { unsafe !mayBlock && (total > inlineBytes || messages.count > inlineCount) }
     let isList = call.env.forEach(in: call[1]) { element in
       guard let bytes = unsafe call.env.bytes(element) else { return false }
       unsafe messages.append(bytes)
@@ -169,7 +116,7 @@ enum QueuePushList: QueueCall {
 }
 
 /// `queue_pop(Queue, Consumer)`: `{ok, Term}`, or `empty`.
-enum QueuePop: QueueCall {
+enum QueuePop: StructureCall {
   static var name: StaticString { "queue_pop" }
   static var blocking: NifFunction { { unsafe perform(QueuePop.self, $0, $1, $2, mayBlock: true) } }
 
@@ -179,7 +126,7 @@ enum QueuePop: QueueCall {
     let name = try call.consumer(1)
     var result: Term? = nil
     _ = try unsafe handle.pointee.queue.pop(1, name, mayBlock: mayBlock) { (bytes) throws(StructureError) in
-      if !mayBlock && bytes.count > inlineLimit { throw .wouldWait }
+      if !mayBlock && bytes.count > inlineBytes { throw .wouldWait }
       result = try unsafe call.decode(bytes, handle)
     }
     guard let result else { return call.atoms.empty }
@@ -188,7 +135,7 @@ enum QueuePop: QueueCall {
 }
 
 /// `queue_pop_list(Queue, Consumer, Max)`: `{ok, [Term]}`, or `empty`.
-enum QueuePopList: QueueCall {
+enum QueuePopList: StructureCall {
   static var name: StaticString { "queue_pop_list" }
   static var blocking: NifFunction { { unsafe perform(QueuePopList.self, $0, $1, $2, mayBlock: true) } }
 
@@ -202,7 +149,7 @@ enum QueuePopList: QueueCall {
     // Nothing is gone before all are there: what does not fit here is done again elsewhere, from the start.
     _ = try unsafe handle.pointee.queue.pop(most, name, mayBlock: mayBlock) { (bytes) throws(StructureError) in
       total &+= bytes.count
-      if !mayBlock && (total > inlineLimit || terms.count >= inlineMessages) { throw .wouldWait }
+      if !mayBlock && (total > inlineBytes || terms.count >= inlineCount) { throw .wouldWait }
       terms.append(try unsafe call.decode(bytes, handle))
     }
     if terms.isEmpty { return most == 0 ? call.ok(call.env.list([])) : call.atoms.empty }
@@ -212,7 +159,7 @@ enum QueuePopList: QueueCall {
 }
 
 /// `queue_peek(Queue, Consumer)`: `{ok, Term}`, or `empty`.
-enum QueuePeek: QueueCall {
+enum QueuePeek: StructureCall {
   static var name: StaticString { "queue_peek" }
   static var blocking: NifFunction { { unsafe perform(QueuePeek.self, $0, $1, $2, mayBlock: true) } }
 
@@ -220,7 +167,7 @@ enum QueuePeek: QueueCall {
     let handle = try unsafe call.queue()
     let found = try unsafe handle.pointee.queue.peek(try call.consumer(1), mayBlock: mayBlock) {
       (bytes) throws(StructureError) in
-      if !mayBlock && bytes.count > inlineLimit { throw .wouldWait }
+      if !mayBlock && bytes.count > inlineBytes { throw .wouldWait }
       return try unsafe call.decode(bytes, handle)
     }
     guard let found else { return call.atoms.empty }
@@ -229,7 +176,7 @@ enum QueuePeek: QueueCall {
 }
 
 /// `queue_take(Queue, Consumer)`: `{ok, Term, {Number, Delivery}}`, or `empty`.
-enum QueueTake: QueueCall {
+enum QueueTake: StructureCall {
   static var name: StaticString { "queue_take" }
   static var blocking: NifFunction { { unsafe perform(QueueTake.self, $0, $1, $2, mayBlock: true) } }
 
@@ -240,7 +187,7 @@ enum QueueTake: QueueCall {
     let consumer = try call.consumer(1)
     let found = try unsafe handle.pointee.queue.take(consumer, owner: caller.word, mayBlock: mayBlock) {
       (bytes) throws(StructureError) in
-      if !mayBlock && bytes.count > inlineLimit { throw .wouldWait }
+      if !mayBlock && bytes.count > inlineBytes { throw .wouldWait }
       return try unsafe call.decode(bytes, handle)
     }
     guard let (term, receipt) = found else { return call.atoms.empty }
@@ -257,7 +204,7 @@ enum QueueTake: QueueCall {
 }
 
 /// `queue_ack(Queue, Consumer, Number, Delivery)`
-enum QueueAck: QueueCall {
+enum QueueAck: StructureCall {
   static var name: StaticString { "queue_ack" }
   static var blocking: NifFunction { { unsafe perform(QueueAck.self, $0, $1, $2, mayBlock: true) } }
 
@@ -269,7 +216,7 @@ enum QueueAck: QueueCall {
 }
 
 /// `queue_nack(Queue, Consumer, Number, Delivery)`
-enum QueueNack: QueueCall {
+enum QueueNack: StructureCall {
   static var name: StaticString { "queue_nack" }
   static var blocking: NifFunction { { unsafe perform(QueueNack.self, $0, $1, $2, mayBlock: true) } }
 
@@ -282,7 +229,7 @@ enum QueueNack: QueueCall {
 }
 
 /// `queue_wait(Queue, Consumer, Reference)`: `ok` if `{emmap_queue, Reference}` is going to be sent, or `ready`.
-enum QueueWait: QueueCall {
+enum QueueWait: StructureCall {
   static var name: StaticString { "queue_wait" }
   static var blocking: NifFunction { { unsafe perform(QueueWait.self, $0, $1, $2, mayBlock: true) } }
 
@@ -294,7 +241,7 @@ enum QueueWait: QueueCall {
 }
 
 /// `queue_cancel(Queue, Consumer, Reference)`: whether the message was not sent.
-enum QueueCancel: QueueCall {
+enum QueueCancel: StructureCall {
   static var name: StaticString { "queue_cancel" }
   static var blocking: NifFunction { { unsafe perform(QueueCancel.self, $0, $1, $2, mayBlock: true) } }
 
@@ -306,22 +253,22 @@ enum QueueCancel: QueueCall {
 }
 
 /// `queue_sync(Queue, Reference, Ticket)`: `ok`, or the ticket to ask again with after `{emmap_queue, Reference}`.
-enum QueueSync: QueueCall {
+enum QueueSync: StructureCall {
   static var name: StaticString { "queue_sync" }
   static var blocking: NifFunction { { unsafe perform(QueueSync.self, $0, $1, $2, mayBlock: true) } }
 
   static func answer(_ call: Call, mayBlock: Bool) throws(StructureError) -> Term? {
     let handle = try unsafe call.queue()
-    switch try unsafe handle.pointee.sync(call, call[1], try call.number(2), mayBlock: mayBlock) {
-    case .done: return call.atoms.ok
-    case .later(let ticket): return call.env.integer(ticket)
-    case .wouldWait: return nil
-    }
+    return try unsafe term(
+      handle.pointee.syncs.ask(
+        call, call.atoms.queue, call[1], try call.number(2), mayBlock: mayBlock,
+        check: { () throws(StructureError) in try unsafe handle.pointee.queue.check() },
+        sync: { () throws(StructureError) in try unsafe handle.pointee.queue.sync() }), call)
   }
 }
 
 /// `queue_purge(Queue, Consumer)`
-enum QueuePurge: QueueCall {
+enum QueuePurge: StructureCall {
   static var name: StaticString { "queue_purge" }
   static var blocking: NifFunction { { unsafe perform(QueuePurge.self, $0, $1, $2, mayBlock: true) } }
 
@@ -332,7 +279,7 @@ enum QueuePurge: QueueCall {
 }
 
 /// `queue_consumer(Queue, Name, FromOldest)`: `{ok, Consumer}`.
-enum QueueConsumer: QueueCall {
+enum QueueConsumer: StructureCall {
   static var name: StaticString { "queue_consumer" }
   static var blocking: NifFunction { { unsafe perform(QueueConsumer.self, $0, $1, $2, mayBlock: true) } }
 
@@ -346,7 +293,7 @@ enum QueueConsumer: QueueCall {
 }
 
 /// `queue_remove_consumer(Queue, Name)`
-enum QueueRemoveConsumer: QueueCall {
+enum QueueRemoveConsumer: StructureCall {
   static var name: StaticString { "queue_remove_consumer" }
   static var blocking: NifFunction { { unsafe perform(QueueRemoveConsumer.self, $0, $1, $2, mayBlock: true) } }
 
@@ -360,7 +307,7 @@ enum QueueRemoveConsumer: QueueCall {
 
 /// `queue_read(Queue, Consumer, Position, Number, Epoch, Max)`: `{[Term], Position, Number, Epoch}`, without taking
 /// them. With epoch 0 from the first message.
-enum QueueRead: QueueCall {
+enum QueueRead: StructureCall {
   static var name: StaticString { "queue_read" }
   static var blocking: NifFunction { { unsafe perform(QueueRead.self, $0, $1, $2, mayBlock: true) } }
 
@@ -374,7 +321,7 @@ enum QueueRead: QueueCall {
     let next = try unsafe handle.pointee.queue.read(from: place, name, mayBlock: mayBlock) {
       (bytes) throws(StructureError) in
       total &+= bytes.count
-      if !mayBlock && total > inlineLimit { throw .wouldWait }
+      if !mayBlock && total > inlineBytes { throw .wouldWait }
       terms.append(try unsafe call.decode(bytes, handle))
       return terms.count < most && total < 1 << 20
     }
@@ -387,7 +334,7 @@ enum QueueRead: QueueCall {
 }
 
 /// `queue_length(Queue, Consumer)`
-enum QueueLength: QueueCall {
+enum QueueLength: StructureCall {
   static var name: StaticString { "queue_length" }
   static var blocking: NifFunction { { unsafe perform(QueueLength.self, $0, $1, $2, mayBlock: true) } }
 
@@ -398,7 +345,7 @@ enum QueueLength: QueueCall {
 }
 
 /// `queue_info(Queue, Consumer)`: a tuple that emmap_queue.erl makes a map of.
-enum QueueInfo: QueueCall {
+enum QueueInfo: StructureCall {
   static var name: StaticString { "queue_info" }
   static var blocking: NifFunction { { unsafe perform(QueueInfo.self, $0, $1, $2, mayBlock: true) } }
 
@@ -423,7 +370,7 @@ enum QueueInfo: QueueCall {
 }
 
 /// `queue_close(Queue)`
-enum QueueClose: QueueCall {
+enum QueueClose: StructureCall {
   static var name: StaticString { "queue_close" }
   static var blocking: NifFunction { { unsafe perform(QueueClose.self, $0, $1, $2, mayBlock: true) } }
 

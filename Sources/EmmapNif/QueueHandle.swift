@@ -13,7 +13,8 @@ struct QueueHandle: ~Copyable {
   private let waiting = Guarded(Waiting())
   /// How many letters wait for messages, so that a push need not look.
   private let waiterCount = Atomic<Int>(0)
-  private let syncing = Guarded(Syncing())
+  /// Syncs, shared by those who ask for one at once.
+  let syncs = SharedSync()
 
   struct Waiting: ~Copyable {
     /// The processes that are monitored, as words, in order.
@@ -24,16 +25,6 @@ struct QueueHandle: ~Copyable {
     deinit { for letters in letters { for letter in letters { letter.discard() } } }
   }
 
-  /// Syncs are counted: whoever asks for one waits for the first that begins from then on, with all others who do.
-  struct Syncing: ~Copyable {
-    var isRunning = false
-    var started = 0
-    var completed = 0
-    var letters: [Letter] = []
-
-    deinit { for letter in letters { letter.discard() } }
-  }
-
   init(_ queue: consuming Queue<MappedStorage>) { self.queue = queue }
 
   // MARK: Waiting for messages
@@ -42,7 +33,7 @@ struct QueueHandle: ~Copyable {
   func wait(
     _ call: Call, _ reference: Term, _ name: ConsumerName, _ object: UnsafeMutableRawPointer
   ) throws(StructureError) -> Bool {
-    guard let caller = call.env.caller(), let letter = makeLetter(call, reference, caller) else {
+    guard let caller = call.env.caller(), let letter = Letter(to: caller, call.atoms.queue, about: reference) else {
       throw .file(.noMemory)
     }
     unsafe try watch(call, caller, object)
@@ -62,11 +53,6 @@ struct QueueHandle: ~Copyable {
     }
     // If the letter is gone it was sent: that is as good.
     return !(isReady && takeBack(reference, name))
-  }
-
-  private func makeLetter(_ call: Call, _ reference: Term, _ caller: Process) -> Letter? {
-    let name = call.atoms.queue
-    return Letter(to: caller) { env in env.tuple(name, env.copy(reference)) }
   }
 
   /// Takes a letter back. False if it was sent.
@@ -109,12 +95,7 @@ struct QueueHandle: ~Copyable {
   /// Tells all who wait for anything, because the queue is closed.
   func wakeAll(_ env: Environment) {
     wakeWaiting(.max, nil, env)
-    syncing.locked { syncing in Self.sendAll(&syncing.letters, env) }
-  }
-
-  private static func sendAll(_ letters: inout [Letter], _ env: Environment) {
-    for letter in letters { letter.send(from: env) }
-    letters.removeAll()
+    syncs.wakeAll(env)
   }
 
   /// Sees to it that the end of a process is noticed.
@@ -171,48 +152,5 @@ struct QueueHandle: ~Copyable {
     }
     queue.giveBackAll(of: process.word) { wakeWaiting(.max, $0, env) }
     wake(1, env)
-  }
-
-  // MARK: Waiting for the disk
-
-  /// What became of a request for a sync.
-  enum SyncAnswer {
-    case done
-    /// A letter is sent when it is worth asking again, with this ticket.
-    case later(Int)
-    /// Not on this scheduler.
-    case wouldWait
-  }
-
-  /// Returns when all is on disk that was done before the ticket was given out (0: until now). Those who ask while a
-  /// sync is in progress share the next one: nobody waits on a scheduler but the one who makes it.
-  func sync(_ call: Call, _ reference: Term, _ ticket: Int, mayBlock: Bool) throws(StructureError) -> SyncAnswer {
-    var ticket = ticket
-    let answer = try syncing.withLock { (syncing) throws(StructureError) -> SyncAnswer? in
-      try queue.check()
-      if ticket == 0 { ticket = syncing.started + 1 }
-      if syncing.completed >= ticket { return .done }
-      if syncing.isRunning {
-        guard let caller = call.env.caller(), let letter = makeLetter(call, reference, caller) else {
-          throw .file(.noMemory)
-        }
-        syncing.letters.append(letter)
-        return .later(ticket)
-      }
-      if !mayBlock { return .wouldWait }
-      syncing.isRunning = true
-      syncing.started += 1
-      return nil
-    }
-    if let answer { return answer }
-    var failure: StructureError? = nil
-    do throws(StructureError) { try queue.sync() } catch { failure = error }
-    syncing.locked { syncing in
-      syncing.isRunning = false
-      if failure == nil { syncing.completed = syncing.started }
-      Self.sendAll(&syncing.letters, call.env)
-    }
-    if let failure { throw failure }
-    return .done
   }
 }

@@ -12,8 +12,11 @@ final class Disk {
   /// How many more steps (stores, growths, syncs) are made before the process is killed; nil: it is not.
   var stepsLeft: Int? = nil
   private(set) var steps = 0
-  /// What growths and syncs answer.
+  private(set) var reads = 0
+  /// What growths and syncs answer; growths after so many more, in the second half of each, or in the first.
   var growthError: StructureError? = nil
+  var growthsLeft = 0
+  var failsLate = false
   var syncError: StructureError? = nil
   /// What happens while a sync is in progress.
   var duringSync: (() -> Void)? = nil
@@ -38,6 +41,7 @@ final class Disk {
 
   func read(at offset: Int, count: Int, into target: UnsafeMutableRawPointer) throws(StructureError) {
     guard fits(offset, count, in: bytes.count) else { throw .file(.truncated) }
+    reads += 1
     unsafe bytes.withUnsafeBytes { all in
       if let start = all.baseAddress { unsafe target.copyMemory(from: start + offset, byteCount: count) }
     }
@@ -51,10 +55,18 @@ final class Disk {
     log.append((offset, stored))
   }
 
-  func grow(to end: Int) throws(StructureError) {
-    if let growthError { throw growthError }
+  func allocate(to end: Int) throws(StructureError) {
+    if !failsLate { try failGrowth() }
     try step()
     if bytes.count < end { bytes += [UInt8](repeating: 0, count: end - bytes.count) }
+  }
+
+  func populate() throws(StructureError) { if failsLate { try failGrowth() } }
+
+  private func failGrowth() throws(StructureError) {
+    guard let growthError else { return }
+    if growthsLeft == 0 { throw growthError }
+    growthsLeft -= 1
   }
 
   /// Brings `range` to disk, or all of it.
@@ -156,7 +168,14 @@ struct SimulatedStorage: Storage, ~Copyable {
     try unsafe disk.read(at: offset, count: 8, into: &value)
     return Int(littleEndian: value)
   }
-  func grow(from start: Int, to end: Int) throws(StructureError) { try disk.grow(to: end) }
+  func changeWord(at offset: Int, _ change: (Int) -> Int?) throws(StructureError) -> Bool {
+    guard let new = change(try loadWord(at: offset)) else { return false }
+    try storeWord(new, at: offset)
+    return true
+  }
+  func allocate(from start: Int, to end: Int) throws(StructureError) { try disk.allocate(to: end) }
+  func populate(from start: Int, to end: Int) throws(StructureError) { try disk.populate() }
+  func readAhead(from start: Int, to end: Int) throws(StructureError) {}
   func beginSync(_ range: Range<Int>) {}
   func syncData() throws(StructureError) { try disk.sync() }
   func syncData(_ range: Range<Int>) throws(StructureError) { try disk.sync(range) }

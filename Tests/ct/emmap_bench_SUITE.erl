@@ -29,7 +29,7 @@ init_per_suite(Config) ->
             Library = filename:join(Output, "emmap_bench_floor.so"),
             "" = os:cmd(lists:flatten(io_lib:format("'~ts' -shared -fPIC -I'~ts' -o '~ts' '~ts' 2>&1",
                                                     [Compiler, Include, Library, filename:join(Bench, "floor_nif.c")]))),
-            [{ok, _} = compile:file(Source, [report, {outdir, Output}, {d, 'LARGE_BITS', 20}])
+            [{ok, _} = compile:file(Source, [report, {outdir, Output}, {d, 'LARGE_BITS', 20}, {d, 'MANY_BLOCKS', 1000}])
              || Source <- filelib:wildcard(filename:join(Bench, "*.erl"))],
             Config
     end.

@@ -17,6 +17,7 @@
          search_of_a_text_that_is_cut_short_is_an_error/1,
          accounts_are_changed_in_place/1, accounts_take_deposits_of_two_vms_at_once/1,
          account_that_is_not_there_is_eof/1, jobs_are_done_once_whoever_dies/1,
+         cache_is_warm_after_a_kill/1, cache_keeps_its_bound_and_the_newest/1, cache_forgets_what_is_damaged/1,
          payments_arrive_once_whoever_is_killed/1, events_go_to_who_asks/1,
          file_arrives_through_a_socket_as_it_is/1,
          c_structs_are_read_as_c_wrote_them/1, file_of_another_layout_is_refused/1,
@@ -37,7 +38,8 @@ all() ->
      follow_prints_lines_as_they_are_written, search_survives_that_its_text_is_rewritten,
      search_of_a_text_that_is_cut_short_is_an_error,
      accounts_are_changed_in_place, accounts_take_deposits_of_two_vms_at_once, account_that_is_not_there_is_eof,
-     jobs_are_done_once_whoever_dies, payments_arrive_once_whoever_is_killed, events_go_to_who_asks,
+     jobs_are_done_once_whoever_dies, cache_is_warm_after_a_kill, cache_keeps_its_bound_and_the_newest,
+     cache_forgets_what_is_damaged, payments_arrive_once_whoever_is_killed, events_go_to_who_asks,
      file_arrives_through_a_socket_as_it_is, c_structs_are_read_as_c_wrote_them, file_of_another_layout_is_refused,
      recorders_print_what_a_killed_node_counted, recorders_refuse_another_file].
 
@@ -52,8 +54,8 @@ end_per_testcase(_, Config) -> file:del_dir_r(?config(directory, Config)).
 
 every_example_has_a_case(_) ->
     %% What `make demo' runs is no example.
-    ?assertEqual(["accounts.erl", "answer.c", "answer.exs", "ask.erl", "cluster.erl", "deposit.erl",
-                  "follow.erl", "jobs.erl", "measurements.c", "measurements.erl", "outbox.erl", "recorder.c",
+    ?assertEqual(["accounts.erl", "answer.c", "answer.exs", "ask.erl", "cache.erl", "cluster.erl",
+                  "deposit.erl", "follow.erl", "jobs.erl", "measurements.c", "measurements.erl", "outbox.erl", "recorder.c",
                   "recorder.erl", "search.erl", "send.erl", "sequences.erl", "stages.exs", "withdraw.exs"],
                  filelib:wildcard("*.{erl,exs,c}", examples()) -- ["demo.erl"]).
 
@@ -68,6 +70,7 @@ head_comments_do_as_printed(Config) ->
     Text = path(Config, "TEXT"),
     ok = file:write_file(Text, <<"a WORD in a text\n">>),
     Expected = #{"accounts.erl" => [<<"0">>, <<"250">>, <<"Anna 250">>],
+                 "cache.erl" => [<<"blue">>, <<" of 30000 pages are there, the last one too: true">>],
                  "cluster.erl" => [<<"60 jobs sent to 3 nodes, 60 counted">>,
                                    <<"refused, the others' are not: true">>, <<"it is back, with what it had: true">>,
                                    <<"98 jobs pushed, 98 done">>],
@@ -120,7 +123,8 @@ in_shell(Directory, Commands) ->
     run("/bin/sh", ["-e", "-c", ["cd \"$0\"\n", Commands], Directory]).
 
 wrong_arguments_get_a_usage_line(_) ->
-    Wrong = [{"accounts.erl", ["file", "withdraw"]}, {"ask.erl", ["file"]}, {"cluster.erl", []},
+    Wrong = [{"accounts.erl", ["file", "withdraw"]}, {"ask.erl", ["file"]}, {"cache.erl", ["file", "put", "key"]},
+             {"cluster.erl", []},
              {"deposit.erl", ["file"]},
              {"follow.erl", []}, {"follow.erl", ["file", "0"]}, {"jobs.erl", ["file", "push"]},
              {"measurements.erl", []}, {"outbox.erl", ["file", "pay", "key"]}, {"recorder.erl", ["file", "add"]},
@@ -422,6 +426,91 @@ jobs_are_done_once_whoever_dies(Config) ->
     ?assertEqual({0, <<"0 left\n">>}, Run(["left"])),
     {ok, Done} = file:read_file(Target),
     ?assertEqual(Texts, [lists:nthtail(17, Line) || Line <- string:lexemes(binary_to_list(Done), "\n")]).
+
+%%% cache.erl
+
+-define(CACHE, (1 bsl 20)).
+
+cache_is_warm_after_a_kill(Config) ->
+    File = path(Config, "cache"),
+    Module = load("cache.erl"),
+    %% All is put, and then the VM is killed; or it is killed while it puts.
+    [begin
+         Vm = emmap_test:start_vm(),
+         Before = emmap_test:in_vm(Vm, fun() ->
+             _ = load("cache.erl"),
+             Self = self(),
+             _ = spawn(fun() ->
+                           Cache = started(Module, File),
+                           Puts = lists:seq(Round * 1000, Round * 1000 + 700),
+                           [ok = Module:put(Cache, N, value(N)) || N <- Puts],
+                           [ok = Module:remove(Cache, N) || N <- lists:sublist(Puts, 10)],
+                           Self ! {put, Module:count(Cache)},
+                           [Module:put(Cache, N, value(N)) || GoesOn, N <- lists:seq(1000000, 2000000)],
+                           receive never -> ok end
+                       end),
+             receive {put, Count} -> Count end
+         end),
+         emmap_test:kill_vm(Vm),
+         Cache = started(Module, File),
+         ?assert(filelib:file_size(File) =< ?CACHE),
+         Last = Round * 1000 + 700,
+         case GoesOn of
+             false ->
+                 ?assertEqual(Before, Module:count(Cache)),
+                 ?assertEqual({ok, value(Last)}, Module:get(Cache, Last)),
+                 [?assertEqual(error, Module:get(Cache, N)) || N <- lists:seq(Round * 1000, Round * 1000 + 9)];
+             true -> ?assert(Module:count(Cache) > 0)
+         end,
+         [?assert(lists:member(Module:get(Cache, N), [error, {ok, value(N)}]))
+          || N <- lists:seq(1000, Last) ++ lists:seq(1000000, 1010000)],
+         ok = Module:stop(Cache)
+     end || {Round, GoesOn} <- [{1, false}, {2, true}, {3, true}, {4, false}]].
+
+cache_keeps_its_bound_and_the_newest(Config) ->
+    File = path(Config, "cache"),
+    Module = load("cache.erl"),
+    Fill = fun() ->
+               Cache = started(Module, File),
+               [ok = Module:put(Cache, N, value(N)) || N <- lists:seq(1, 10000)],
+               ?assert(filelib:file_size(File) =< ?CACHE),
+               There = [N || N <- lists:seq(1, 10000), Module:get(Cache, N) =:= {ok, value(N)}],
+               ?assertEqual(Module:count(Cache), length(There)),
+               ?assertEqual(lists:seq(10001 - length(There), 10000), There),
+               ?assertEqual({error, too_long}, Module:put(Cache, big, lists:duplicate(2000, $x))),
+               ok = Module:put(Cache, 9999, changed),
+               ?assertEqual({ok, changed}, Module:get(Cache, 9999)),
+               ok = Module:put(Cache, 9999, value(9999)),
+               ok = Module:stop(Cache),
+               There
+           end,
+    There = Fill(),
+    ?assert(length(There) > 400, length(There)),
+    Cache = started(Module, File),
+    ?assertEqual(There, [N || N <- lists:seq(1, 10000), Module:get(Cache, N) =:= {ok, value(N)}]),
+    ok = Module:stop(Cache),
+    %% What is on disk has to wait for syncs before there is room.
+    _ = Fill().
+
+cache_forgets_what_is_damaged(Config) ->
+    File = path(Config, "cache"),
+    Module = load("cache.erl"),
+    Cache = started(Module, File),
+    [ok = Module:put(Cache, N, <<"value ", N>>) || N <- "abc"],
+    ok = Module:stop(Cache),
+    {ok, Bytes} = file:read_file(File),
+    ok = file:write_file(File, binary:replace(Bytes, <<"value b">>, <<"valve b">>)),
+    Again = started(Module, File),
+    ?assertEqual([{ok, <<"value a">>}, error, {ok, <<"value c">>}], [Module:get(Again, N) || N <- "abc"]),
+    ok = Module:put(Again, $b, <<"value b">>),
+    ?assertEqual(3, Module:count(Again)),
+    ok = Module:stop(Again).
+
+started(Module, File) ->
+    {ok, Server} = Module:start_link(File, ?CACHE),
+    Module:handle(Server).
+
+value(N) -> lists:duplicate(N rem 500, N band 127).
 
 %%% outbox.erl
 

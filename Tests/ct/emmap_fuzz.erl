@@ -34,7 +34,8 @@ functions() ->
                {module, _} -> [{emmap_atomics, Function, Kinds} || {Function, Kinds} <- atomics_functions()];
                {error, _} -> []
            end
-        ++ [{emmap_queue, Function, Kinds} || {Function, Kinds} <- queue_functions()].
+        ++ [{emmap_queue, Function, Kinds} || {Function, Kinds} <- queue_functions()]
+        ++ [{emmap_blocks, Function, Kinds} || {Function, Kinds} <- blocks_functions()].
 
 emmap_functions() ->
     [{open, [name, options]}, {open, [name, offset, count, options]}, {close, [handle]}, {info, [handle]},
@@ -78,6 +79,12 @@ queue_functions() ->
      {take, [queue, timeout]}, {ack, [queue, receipt]}, {nack, [queue, receipt]}, {purge, [queue]},
      {consumer, [queue, consumer_name]}, {consumer, [queue, consumer_name, from]},
      {remove_consumer, [queue, consumer_name]}, {sync, [queue]}, {info, [queue]}].
+
+blocks_functions() ->
+    [{open, [blocks_name, block_size]}, {open, [blocks_name, block_size, blocks_options]}, {close, [blocks]},
+     {store, [blocks, block_data]}, {read, [blocks, address]}, {free, [blocks, address]},
+     {fold, [blocks_function, any, blocks]}, {read_list, [blocks, address, count]}, {count, [blocks]}, {info, [blocks]},
+     {sync, [blocks]}, {check, [blocks]}].
 
 %% Integers on both sides of what fits somewhere, and what is no integer at all.
 odd_values() -> odd_integers() ++ odd_terms().
@@ -132,7 +139,9 @@ every_value(Dir, Module, Function, Kinds, Place, Mode) ->
                   _ -> none
               end,
     {Queue, Receipt} = case Module of emmap_queue -> queue(filename:join(Dir, "queue")); _ -> {none, none} end,
-    Open = #{handle => File, counters => Counters, atomics => Atomics, queue => Queue, receipt => Receipt},
+    Blocks = case Module of emmap_blocks -> blocks(filename:join(Dir, "blocks")); _ -> none end,
+    Open = #{handle => File, counters => Counters, atomics => Atomics, queue => Queue, receipt => Receipt,
+             blocks => Blocks},
     Right = [case Open of #{Kind := Opened} -> Opened; #{} -> right(Kind, Dir) end || Kind <- Kinds],
     Odd = case lists:nth(Place, Kinds) of
               %% What a disk may have room for is nobody's mistake.
@@ -155,6 +164,7 @@ every_value(Dir, Module, Function, Kinds, Place, Mode) ->
     _ = call(emmap, close_counters, [Counters]),
     _ = call(emmap_atomics, close, [Atomics]),
     _ = call(emmap_queue, close, [Queue]),
+    _ = call(emmap_blocks, close, [Blocks]),
     [ok = file:delete(Path) || Path <- filelib:wildcard(filename:join(Dir, "*")), filelib:is_regular(Path)],
     ok.
 
@@ -192,6 +202,12 @@ right(term, _) -> term;
 right(terms, _) -> [a, term];
 right(consumer_name, _) -> consumer;
 right(from, _) -> oldest;
+right(blocks_name, Dir) -> filename:join(Dir, "other_blocks");
+right(blocks_options, _) -> [];
+right(block_size, _) -> 100;
+right(address, _) -> 0;
+right(block_data, _) -> <<"data">>;
+right(blocks_function, _) -> fun(_, Data, _) -> Data end;
 right(any, _) -> 1.
 
 %% With as much in it as all odd values can take, and the receipt of one that is taken.
@@ -200,6 +216,12 @@ queue(Name) ->
     ok = emmap_queue:push_list(Queue, lists:seq(0, length(odd_values()))),
     {ok, 0, Receipt} = emmap_queue:take(Queue),
     {Queue, Receipt}.
+
+%% With one at address 0.
+blocks(Name) ->
+    {ok, Blocks} = emmap_blocks:open(Name, 1000),
+    {ok, 0} = emmap_blocks:store(Blocks, <<"block">>),
+    Blocks.
 
 %%% Answers
 
@@ -223,6 +245,8 @@ is_answer(Function, {returned, Info}) when Function =:= info; Function =:= stats
 is_answer(handles, {returned, Infos}) -> lists:all(fun is_map/1, Infos);
 is_answer(take, {returned, {ok, _, _}}) -> true;
 is_answer(Function, {returned, empty}) -> lists:member(Function, [pop, pop_list, peek, take]);
+is_answer(count, {returned, Count}) -> is_integer(Count);
+is_answer(read_list, {returned, {List, Next}}) -> is_list(List) andalso (Next =:= done orelse is_integer(Next));
 is_answer(length, {returned, Length}) -> is_integer(Length);
 is_answer(is_empty, {returned, Is}) -> is_boolean(Is);
 is_answer(Function, {returned, nomatch}) -> Function =:= match;
@@ -239,11 +263,11 @@ is_bare(Function) ->
 
 is_reason(Reason) when is_atom(Reason) ->
     lists:member(Reason, [badarg, closed, locked, truncated, fixed_size, too_short, bad_magic, notsup, enotsup,
-                           full, not_found, last_consumer])
+                           full, not_found, last_consumer, too_long])
         orelse file:format_error(Reason) =/= "unknown POSIX error"
         andalso not lists:member(Reason, [undef, function_clause, badmatch, case_clause, system_limit, terminated]);
 is_reason({corrupt, Where}) -> Where =:= term orelse is_integer(Where);
-is_reason({Kind, N}) -> is_integer(N) andalso (Kind =:= wrong_length orelse Kind =:= wrong_count);
+is_reason({Kind, N}) -> is_integer(N) andalso lists:member(Kind, [wrong_length, wrong_count, wrong_block_size]);
 is_reason(_) -> false.
 
 %%% Running
@@ -357,10 +381,14 @@ generate(Seed, Worker, Number) ->
             1 -> element(1, Functions);
             _ -> element(rand:uniform(tuple_size(Functions)), Functions)
         end,
-    %% Waiting for the disk is tested elsewhere.
-    case lists:member(Function, [sync, datasync]) andalso rand:uniform(8) > 1 of
-        true -> {emmap, info, [value(handle)], 1};
-        false -> {Module, Function, [value(Kind) || Kind <- Kinds], rand:uniform(?HANDLES)}
+    Seldom = rand:uniform(8) =:= 1,
+    if
+        %% Waiting for the disk is tested elsewhere.
+        Function =:= sync, not Seldom; Function =:= datasync, not Seldom -> {emmap, info, [value(handle)], 1};
+        %% Those that are closed have nothing more to say.
+        Module =:= emmap_blocks, Function =:= close, not Seldom ->
+            {emmap_blocks, store, [value(blocks), value(block_data)], 1};
+        true -> {Module, Function, [value(Kind) || Kind <- Kinds], rand:uniform(?HANDLES)}
     end.
 
 cached_functions() ->
@@ -386,7 +414,8 @@ fill(Table, Key, Opened) ->
                     {handle, _} -> call(emmap, close, [Old]);
                     {counters, _} -> call(emmap, close_counters, [Old]);
                     {atomics, _} -> call(emmap_atomics, close, [Old]);
-                    {queue, _} -> call(emmap_queue, close, [Old])
+                    {queue, _} -> call(emmap_queue, close, [Old]);
+                    {blocks, _} -> call(emmap_blocks, close, [Old])
                 end;
         false -> ok
     end,
@@ -399,6 +428,9 @@ keep(Answer, Function, Slot, Table) ->
                {returned, {#file_descriptor{}, _} = Counters} -> fill(Table, {counters, Slot}, Counters), opened;
                {returned, {ok, Queue}} when element(1, Queue) =:= emmap_queue ->
                    fill(Table, {queue, Slot}, Queue),
+                   opened;
+               {returned, {ok, Blocks}} when element(1, Blocks) =:= emmap_blocks ->
+                   fill(Table, {blocks, Slot}, Blocks),
                    opened;
                {returned, {ok, _, Receipt}} -> ets:insert(Table, {{receipt, Slot}, Receipt}), taken;
                {returned, {ok, Atomics}} when Function =:= open -> fill(Table, {atomics, Slot}, Atomics), opened;
@@ -434,8 +466,8 @@ value(Kind) ->
 odd(allocation) -> one_of([0, -1, 1 bsl 62, (1 bsl 63) - 1, 1 bsl 64, foo, 1.5]);
 %% No time that one would have to wait for.
 odd(timeout) -> one_of([0, -1, -(1 bsl 64), foo, 1.5]);
-%% No file beside the others: what a queue has in its file is not the same each time.
-odd(queue_name) -> one_of([0, 1.5, {a}, <<1:3>>, [1 | 2], #{}, self(), [0]]);
+%% No file beside the others: what a queue has in its file, or blocks have, is not the same each time.
+odd(Name) when Name =:= queue_name; Name =:= blocks_name -> one_of([0, 1.5, {a}, <<1:3>>, [1 | 2], #{}, self(), [0]]);
 odd(_) -> one_of_tuple(cached_odd_values()).
 
 cached_odd_values() ->
@@ -471,6 +503,32 @@ usual(queue_options) ->
      | [one_of([{max_size, 1 bsl (15 + rand:uniform(10))}, {type, one_of([term, binary, text])},
                 {sync, one_of([none, none, none, every])}, {chmod, 8#600}, {segment_size, 65537}, foo])
         || _ <- lists:seq(1, max(0, rand:uniform(4) - 2))]];
+usual(blocks) -> kept(blocks);
+usual(blocks_name) ->
+    case rand:uniform(60) of
+        1 -> "/dev/null";
+        2 -> get(dir);
+        3 -> filename:join(get(dir), "fifo");
+        4 -> filename:join([get(dir), "none", "such"]);
+        5 -> another_kind(one_of([a_file(), a_queue()]), some_blocks());
+        _ -> some_blocks()
+    end;
+usual(block_size) -> one_of([0, 0, 1, 64, 64, 64, 1000, 1000, 65536, 200000]);
+usual(blocks_options) ->
+    [one_of([{max_size, 1 bsl (11 + rand:uniform(12))}, {chmod, 8#600}, {max_size, 0}, foo])
+     || _ <- lists:seq(1, max(0, rand:uniform(4) - 2))];
+usual(address) ->
+    case rand:uniform(10) of
+        1 -> rand:uniform(1 bsl 36) - 1;
+        2 -> rand:uniform(300) - 1;
+        _ -> rand:uniform(8) - 1
+    end;
+usual(block_data) ->
+    case rand:uniform(8) of
+        1 -> value(data);
+        _ -> binary:copy(<<"0123456789abcdef">>, rand:uniform(4))
+    end;
+usual(blocks_function) -> one_of([fun(_, Data, _) -> Data end, fun(Address, _, _) -> Address end]);
 usual(term) -> one_of([value(data), value(number), {value(any), value(data)}]);
 usual(terms) -> [value(term) || _ <- lists:seq(1, 1 bsl (rand:uniform(8) - 1))];
 usual(consumer_name) ->
@@ -591,6 +649,8 @@ another_kind(Other, Usual) ->
 
 a_queue() -> filename:join(get(dir), "queue" ++ integer_to_list(rand:uniform(?FILES))).
 
+some_blocks() -> filename:join(get(dir), "blocks" ++ integer_to_list(rand:uniform(?FILES))).
+
 owners() -> [emmap_fuzz_owner1, emmap_fuzz_owner2].
 
 kept(Kind) ->
@@ -615,16 +675,17 @@ meddle(Dir, _) ->
     meddle_on().
 
 meddle_on() ->
-    _ = case rand:uniform(2000) of
+    Other = one_of([a_queue(), some_blocks()]),
+    _ = case rand:uniform(1500) of
             1 -> stop(whereis(one_of(owners())));
-            2 -> file:delete(a_queue());
-            3 -> file:write_file(a_queue(), binary:copy(<<"other\n">>, value_number()));
-            4 -> with_raw(a_queue(), fun(File) -> file:pwrite(File, 16 * value_number(), <<"other">>) end);
+            2 -> file:delete(Other);
+            3 -> file:write_file(Other, binary:copy(<<"other\n">>, value_number()));
+            4 -> with_raw(Other, fun(File) -> file:pwrite(File, 16 * value_number(), <<"other">>) end);
             5 ->
-                with_raw(a_queue(), fun(File) ->
-                                            {ok, _} = file:position(File, value_number()),
-                                            file:truncate(File)
-                                    end);
+                with_raw(Other, fun(File) ->
+                                        {ok, _} = file:position(File, value_number()),
+                                        file:truncate(File)
+                                end);
             _ -> ok
         end,
     Name = a_file(),

@@ -19,7 +19,7 @@ every_export_is_called(_) ->
          Others = [{module_info, 0}, {module_info, 1}, {init, 0}, {format_error, 1}, {format_error, 2}],
          Exported = lists:sort(Module:module_info(exports) -- Others),
          {Called, Called} = {Called, Exported}
-     end || Module <- [emmap, emmap_atomics, emmap_queue], {module, _} <- [code:ensure_loaded(Module)]].
+     end || Module <- [emmap, emmap_atomics, emmap_queue, emmap_blocks], {module, _} <- [code:ensure_loaded(Module)]].
 
 random_calls_end_no_vm(Config) -> fuzz(Config, seed(), 60000, #{}).
 

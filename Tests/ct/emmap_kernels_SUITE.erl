@@ -15,7 +15,7 @@ suite() -> [{timetrap, {minutes, 2}}].
 
 all() ->
     [without_fallocate_files_grow, without_fallocate_a_full_disk_is_enospc, without_fallocate_a_hole_is_eopnotsupp,
-     without_fallocate_queues_lose_nothing, without_noreplace_nothing_is_replaced,
+     without_fallocate_queues_lose_nothing, without_fallocate_blocks_lose_nothing, without_noreplace_nothing_is_replaced,
      without_noreplace_a_file_grows_beside_others, without_populate_pages_are_read,
      without_memory_files_a_cut_is_truncated, without_mlock2_memory_is_locked, without_unnamed_files_new_ones_are_whole,
      without_futex_waitv_words_are_waited_for,
@@ -118,6 +118,21 @@ without_fallocate_queues_lose_nothing(Config) ->
                     {ok, Again} = emmap_queue:open(Name, []),
                     Messages = [element(2, {ok, _} = emmap_queue:pop(Again)) || _ <- Messages],
                     ok = emmap_queue:close(Again)
+            end).
+
+without_fallocate_blocks_lose_nothing(Config) ->
+    Name = name(Config),
+    without([fallocate], Config,
+            fun() ->
+                    {ok, Blocks} = emmap_blocks:open(Name, 1000),
+                    Stored = [begin
+                                  {ok, Address} = emmap_blocks:store(Blocks, <<N:32>>),
+                                  {Address, <<N:32>>}
+                              end || N <- lists:seq(1, 3000)],
+                    ok = emmap_blocks:close(Blocks),
+                    {ok, Again} = emmap_blocks:open(Name, 0),
+                    {Stored, done} = emmap_blocks:read_list(Again, 0, 10000),
+                    ok = emmap_blocks:close(Again)
             end).
 
 %%% MAP_FIXED_NOREPLACE: an address is then no more than a hint
@@ -262,6 +277,10 @@ without_any_of_them_the_uses_of_the_readme_work(Config) ->
                     ok = emmap_queue:push(Queue, message),
                     {ok, message} = emmap_queue:pop(Queue),
                     ok = emmap_queue:close(Queue),
+                    {ok, Blocks} = emmap_blocks:open(Name ++ ".blocks", 100),
+                    {ok, Address} = emmap_blocks:store(Blocks, <<"block">>),
+                    {ok, <<"block">>} = emmap_blocks:read(Blocks, Address),
+                    ok = emmap_blocks:close(Blocks),
                     cut_short(Name)
             end).
 

@@ -592,6 +592,24 @@ queue_cases() ->
              {sync, 1, no_mail_is_left_behind, closed_is_an_error},
              {info, 1, length_follows, options_are_kept_in_the_file}]].
 
+%% And for emmap_blocks.
+blocks_cases() ->
+    S = emmap_blocks_SUITE,
+    [{Function, Arity, {S, Good}, {S, Limit}, {S, wrong_arguments_are_explained}}
+     || {Function, Arity, Good, Limit} <-
+            [{open, 2, block_size_0_takes_what_is_there, another_block_size_is_refused},
+             {open, 3, options_are_kept, full_blocks_say_so},
+             {close, 1, blocks_are_there_after_reopening, closed_is_an_error},
+             {store, 2, what_is_stored_is_read, a_block_has_a_size},
+             {read, 2, what_is_stored_is_read, addresses_have_bounds},
+             {free, 2, what_is_freed_is_not_found, addresses_have_bounds},
+             {fold, 3, fold_sees_all_in_order, closed_is_an_error},
+             {read_list, 3, read_list_goes_on_where_it_ended, read_list_has_bounds},
+             {count, 1, count_and_info_follow, closed_is_an_error},
+             {info, 1, count_and_info_follow, closed_is_an_error},
+             {sync, 1, syncs_are_shared, closed_is_an_error},
+             {check, 1, a_changed_byte_is_found, closed_is_an_error}]].
+
 %% And for emmap_named_counters.
 named_cases() ->
     S = emmap_named_counters_SUITE,
@@ -621,7 +639,8 @@ every_export_is_tested(_) ->
                             lists:member({Function, Arity}, reached(Module, Case, maps:get(Suite, Calls)))})
           end || {Function, Arity, Good, Limit, Bad} <- Cases, {Suite, Case} <- [Good, Limit, Bad]]
      end || {Module, Cases} <- [{emmap, cases()}, {emmap_atomics, atomics_cases()},
-                            {emmap_queue, queue_cases()}, {emmap_named_counters, named_cases()}]].
+                            {emmap_queue, queue_cases()}, {emmap_blocks, blocks_cases()},
+                            {emmap_named_counters, named_cases()}]].
 
 suites(Cases) -> lists:usort([Suite || {_, _, Good, Limit, Bad} <- Cases, {Suite, _} <- [Good, Limit, Bad]]).
 
@@ -640,7 +659,8 @@ calls(Suite) ->
                 #{}, Functions).
 
 calls_in({call, _, {remote, _, {atom, _, Module}, {atom, _, Function}}, Arguments})
-  when Module =:= emmap; Module =:= emmap_atomics; Module =:= emmap_queue; Module =:= emmap_named_counters ->
+  when Module =:= emmap; Module =:= emmap_atomics; Module =:= emmap_queue; Module =:= emmap_blocks;
+       Module =:= emmap_named_counters ->
     [{Module, Function, length(Arguments)} | calls_in(Arguments)];
 calls_in({call, _, {remote, _, {atom, _, file}, {atom, _, sendfile}}, Arguments}) ->
     [{emmap, sendfile, 8}, {emmap, internal_get_nif_resource, 1} | calls_in(Arguments)];

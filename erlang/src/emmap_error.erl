@@ -141,6 +141,7 @@ argument_text(not_a_file) -> <<"not a memory-mapped file">>;
 argument_text(not_a_pattern) -> <<"not a binary with a byte or more, nor a list of such binaries">>;
 argument_text(not_a_positive_number) -> <<"not an integer from 1 to 2^63 - 1">>;
 argument_text(not_a_function) -> <<"not a function of two arguments">>;
+argument_text(not_a_function_of_3) -> <<"not a function of three arguments">>;
 argument_text(not_a_name) -> <<"not a file name">>;
 argument_text(not_an_offset) -> <<"not an integer from 0 to 2^63 - 1">>;
 argument_text(not_a_length) -> <<"not an integer from 0 to 2^63 - 1">>;
@@ -160,6 +161,11 @@ argument_text(not_a_number_of_messages) -> <<"not an integer from 0 to 2^31 - 1"
 argument_text(not_a_receipt) -> <<"not a receipt">>;
 argument_text(not_a_consumer) -> <<"not a name of a consumer: an atom or a binary of at most 110 bytes">>;
 argument_text(not_an_end) -> <<"neither oldest nor newest">>;
+argument_text(not_blocks) -> <<"not blocks">>;
+argument_text(not_a_block_size) -> <<"not an integer from 0 to 2^24">>;
+argument_text(not_an_address) -> <<"not an address: an integer from 0 to 2^36 - 1">>;
+argument_text(not_a_number_of_blocks) -> <<"not an integer from 1 to 2^31 - 1">>;
+argument_text(not_bytes) -> <<"not iodata">>;
 argument_text(not_a_list) -> <<"not a list of options">>;
 argument_text({needs, Option, Other}) ->
     text("option ~ts needs {~ts, ~ts}", [Option, Other, string:titlecase(atom_to_list(Other))]);

@@ -17,7 +17,9 @@
                punch_hole/3, queue_open/7, queue_consumer/3, queue_remove_consumer/2, queue_purge/2, queue_info/2,
                queue_close/1, queue_push/2, queue_push_list/2, queue_pop/2, queue_pop_list/3, queue_peek/2,
                queue_take/2, queue_ack/4, queue_nack/4, queue_read/6, queue_length/2, queue_wait/3, queue_cancel/3,
-               queue_sync/3, handles/0, stats/0, await/4, await_end/1, notify/2]).
+               queue_sync/3, blocks_open/5, blocks_info/1, blocks_check/2, blocks_close/1, blocks_store/2, blocks_read/2,
+               blocks_free/2, blocks_read_list/3, blocks_count/1, blocks_sync/3, handles/0, stats/0, await/4,
+               await_end/1, notify/2]).
 -export(?NIFS).
 
 -export_type([handle/0, info/0]).
@@ -303,6 +305,7 @@ unlock_memory(_, _, _) -> ?not_loaded.
 -spec punch_hole(handle(), Offset :: term(), Count :: term()) ->
           ok | {error, emmap:reason() | read_only}.
 punch_hole(_, _, _) -> ?not_loaded.
+
 %%% Queues; a consumer is its index and which one of that index it is, in one number
 
 -type consumer() :: non_neg_integer().
@@ -395,3 +398,56 @@ queue_cancel(_, _, _) -> ?not_loaded.
 %% @doc Waits for the disk; or says with which ticket to ask again when `{emmap_queue, Reference}' has come.
 -spec queue_sync(handle(), reference(), Ticket :: non_neg_integer()) -> ok | pos_integer() | queue_error().
 queue_sync(_, _, _) -> ?not_loaded.
+
+%%% Blocks
+
+-type blocks_error() :: {error, emmap_blocks:reason()}.
+
+%% @doc Opens a file of blocks; a block size of 0 stands for the file's own.
+-spec blocks_open(Path :: binary(), BlockSize :: non_neg_integer(), MaxSize :: pos_integer(),
+                  Mode :: non_neg_integer(), Uuid :: <<_:128>>) ->
+          {ok, handle(), BlockSize :: pos_integer()} | blocks_error().
+blocks_open(_, _, _, _, _) -> ?not_loaded.
+
+%% @doc Describes blocks: bytes of one, how many are stored, how many wait for a sync, how many the file has room for,
+%% bytes of the file, and what opening found: `clean', or how many blocks were dropped.
+-spec blocks_info(handle()) ->
+          {pos_integer(), non_neg_integer(), non_neg_integer(), non_neg_integer(), non_neg_integer(),
+           clean | non_neg_integer()}
+        | blocks_error().
+blocks_info(_) -> ?not_loaded.
+
+%% @doc Reads some of the blocks from an address on: how many are good, their bytes, which are not, and where to go on.
+-spec blocks_check(handle(), From :: non_neg_integer()) ->
+          {non_neg_integer(), non_neg_integer(), [non_neg_integer()], Next :: non_neg_integer() | done}
+        | blocks_error().
+blocks_check(_, _) -> ?not_loaded.
+
+%% @doc Closes blocks.
+-spec blocks_close(handle()) -> ok | blocks_error().
+blocks_close(_) -> ?not_loaded.
+
+%% @doc Stores a block. Its address, and not in a tuple.
+-spec blocks_store(handle(), binary()) -> non_neg_integer() | blocks_error().
+blocks_store(_, _) -> ?not_loaded.
+
+%% @doc Reads a block. Its bytes, and not in a tuple.
+-spec blocks_read(handle(), Address :: non_neg_integer()) -> binary() | blocks_error().
+blocks_read(_, _) -> ?not_loaded.
+
+%% @doc Frees a block.
+-spec blocks_free(handle(), Address :: non_neg_integer()) -> ok | blocks_error().
+blocks_free(_, _) -> ?not_loaded.
+
+%% @doc Reads some blocks from an address on, and says where to go on.
+-spec blocks_read_list(handle(), From :: non_neg_integer(), Max :: pos_integer()) ->
+          {[{Address :: non_neg_integer(), binary()}], Next :: non_neg_integer() | done} | blocks_error().
+blocks_read_list(_, _, _) -> ?not_loaded.
+
+%% @doc Counts the blocks.
+-spec blocks_count(handle()) -> non_neg_integer() | blocks_error().
+blocks_count(_) -> ?not_loaded.
+
+%% @doc Waits for the disk; or says with which ticket to ask again when `{emmap_blocks, Reference}' has come.
+-spec blocks_sync(handle(), reference(), Ticket :: non_neg_integer()) -> ok | pos_integer() | blocks_error().
+blocks_sync(_, _, _) -> ?not_loaded.

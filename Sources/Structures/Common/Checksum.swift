@@ -27,6 +27,15 @@ public struct Checksum: Sendable {
 
   /// Adds words, little-endian.
   @inline(__always)
+  func add(_ first: UInt64, _ second: UInt64, to state: inout State) {
+    var words = (first.littleEndian, second.littleEndian)
+    unsafe withUnsafeBytes(of: &words) { bytes in
+      if let start = bytes.baseAddress { unsafe add(start, count: 16, to: &state) }
+    }
+  }
+
+  /// Adds words, little-endian.
+  @inline(__always)
   func add(_ first: UInt64, _ second: UInt64, _ third: UInt64, to state: inout State) {
     var words = (first.littleEndian, second.littleEndian, third.littleEndian)
     unsafe withUnsafeBytes(of: &words) { bytes in

@@ -7,12 +7,16 @@ struct Lock: ~Copyable {
 
   private static var looks: Int { 16 }
 
+  /// Takes the lock if nobody has it.
+  @inline(__always)
+  func tryOnce() -> Bool {
+    // Acquiring: what the last holder did is seen.
+    word.compareExchange(expected: 0, desired: 1, ordering: .acquiring).exchanged
+  }
+
   /// Takes the lock, spinning a little but never sleeping. False if somebody else keeps it.
   @inline(__always)
-  func tryLock() -> Bool {
-    // Acquiring: what the last holder did is seen.
-    word.compareExchange(expected: 0, desired: 1, ordering: .acquiring).exchanged || trySpinning()
-  }
+  func tryLock() -> Bool { tryOnce() || trySpinning() }
 
   @inline(never)
   private func trySpinning() -> Bool {
@@ -22,11 +26,7 @@ struct Lock: ~Copyable {
     for _ in 0..<Self.looks {
       for _ in 0..<pauses { sys_pause() }
       pauses = min(pauses &* 2, 64)
-      if word.load(ordering: .relaxed) == 0
-        && word.compareExchange(expected: 0, desired: 1, ordering: .acquiring).exchanged
-      {
-        return true
-      }
+      if word.load(ordering: .relaxed) == 0 && tryOnce() { return true }
     }
     return false
   }
@@ -77,7 +77,15 @@ public final class Guarded<Value: ~Copyable> {
     return try body(&value)
   }
 
-  /// The same for a body that cannot fail.
+  /// Runs `body` if nobody has the lock; nil if somebody has it.
+  @inline(__always)
+  func ifUnlocked<R>(_ body: (inout Value) throws(StructureError) -> R) throws(StructureError) -> R? {
+    guard lock.tryOnce() else { return nil }
+    defer { lock.unlock() }
+    return try body(&value)
+  }
+
+  /// The same as `withLock` for a body that cannot fail.
   @inline(__always)
   public func locked<R: ~Copyable>(_ body: (inout Value) -> R) -> R {
     lock.lock()

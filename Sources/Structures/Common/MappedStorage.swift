@@ -8,16 +8,19 @@ public struct MappedStorage: Storage, ~Copyable {
   /// Whether the file's name is on disk, if it was made here.
   private let hasSynced = Atomic<Bool>(false)
 
-  /// Maps a file, or makes a new one, which is empty.
+  /// Maps a file, or makes a new one, which is empty. Throws `ENOENT` if there is none and `creates` is false.
   ///
   /// - Parameters:
   ///   - path: a C string.
   ///   - mode: the permissions of a new file.
-  public init(_ path: UnsafePointer<CChar>, mode: UInt32, memory: RegionMemory) throws(StructureError) {
+  public init(
+    _ path: UnsafePointer<CChar>, mode: UInt32, creates: Bool = true, memory: RegionMemory
+  ) throws(StructureError) {
     do throws(Failure) {
       // Addresses are free: a large step keeps the number of regions, each of which touches its pages anew, small.
       let options = OpenOptions(
-        flags: [.write, .create, .shared, .noLock], address: 0, mode: mode, size: 0, maximumStep: 1 << 30)
+        flags: creates ? [.write, .create, .shared, .noLock] : [.write, .shared, .noLock], address: 0, mode: mode,
+        size: 0, maximumStep: 1 << 30)
       self.file = try unsafe File.open(path, offset: 0, length: 0, options: options, memory: memory)
     } catch {
       throw .file(error)
@@ -32,6 +35,8 @@ public struct MappedStorage: Storage, ~Copyable {
   @inline(__always)
   public func read(at offset: Int, count: Int, into target: UnsafeMutableRawPointer) throws(StructureError) {
     do throws(Failure) {
+      // Of nothing there is no first byte that could lie within the file.
+      if count == 0 && fits(offset, 0, in: file.size) { return }
       let outcome = try unsafe file.access(.read, at: offset, count: count, .unlimited) { region, source, found in
         (unsafe file.copy(target, source, found, region, source), touched: found)
       }
@@ -86,30 +91,63 @@ public struct MappedStorage: Storage, ~Copyable {
     }
   }
 
-  /// Allocates, and touches each page.
-  public func grow(from start: Int, to end: Int) throws(StructureError) {
+  /// See `Storage`.
+  @inline(__always)
+  public func changeWord(at offset: Int, _ change: (Int) -> Int?) throws(StructureError) -> Bool {
+    do throws(Failure) {
+      return try file.withWord(at: offset, writing: true) { (word: borrowing Atomic<Int>) in
+        var old = word.load(ordering: .acquiring)
+        while true {
+          guard let new = change(Int(littleEndian: old)) else { return false }
+          // Releasing, as storeWord; acquiring, as loadWord.
+          let (exchanged, found) = word.compareExchange(
+            expected: old, desired: new.littleEndian, ordering: .acquiringAndReleasing)
+          if exchanged { return true }
+          old = found
+        }
+      }
+    } catch {
+      throw .file(error)
+    }
+  }
+
+  /// See `Storage`.
+  public func allocate(from start: Int, to end: Int) throws(StructureError) {
+    guard start < end else { return }
     do throws(Failure) {
       do throws(Failure) {
         try file.allocate(at: start, count: end - start)
       } catch .system(EOPNOTSUPP) {
         if end > file.size { _ = try file.resize(to: end) }
       }
-      try populate(start, end)
+      // Pages that come in large folios are written to disk in whole folios, for each record that changes.
+      try file.advise(at: start, count: end - start, .random)
     } catch {
       throw .file(error)
     }
   }
 
-  /// Touches each page once, here, where waiting does no harm. One by one and without reading ahead: pages that come in
-  /// large folios are written to disk in whole folios, for each record that changes.
-  private func populate(_ start: Int, _ end: Int) throws(Failure) {
-    try file.advise(at: start, count: end - start, .random)
-    for offset in stride(from: start, to: end, by: PageSize.system.bytes) {
-      try file.withWord(at: offset, writing: true) { (word: borrowing Atomic<Int>) in
-        word.store(0, ordering: .relaxed)
+  /// Touches each page once, one by one, where waiting does no harm.
+  public func populate(from start: Int, to end: Int) throws(StructureError) {
+    let page = PageSize.system.bytes
+    // The first word, and then that at the beginning of each page. Less than a word at the end is left out.
+    var offset = padded(start)
+    while fits(offset, 8, in: end) {
+      do throws(Failure) {
+        try file.withWord(at: offset, writing: true) { (word: borrowing Atomic<Int>) in
+          word.store(0, ordering: .relaxed)
+        }
+      } catch {
+        throw .file(error)
       }
+      offset = (offset | (page - 1)) + 1
     }
-    try file.advise(at: start, count: end - start, .normal)
+  }
+
+  /// See `Storage`.
+  public func readAhead(from start: Int, to end: Int) throws(StructureError) {
+    guard start < end else { return }
+    do throws(Failure) { try file.advise(at: start, count: end - start, .normal) } catch { throw .file(error) }
   }
 
   /// See `Storage`.
@@ -148,7 +186,14 @@ public struct MappedStorage: Storage, ~Copyable {
 
   /// See `Storage`.
   public func tryLock() throws(StructureError) -> Bool {
-    do throws(Failure) { return try file.setLock(.exclusive) { true } } catch { throw .file(error) }
+    do throws(Failure) {
+      guard try file.setLock(.exclusive, isWanted: { true }) else { return false }
+      // Who had it before may have made the file longer since it was mapped here.
+      _ = try file.remap()
+      return true
+    } catch {
+      throw .file(error)
+    }
   }
 
   /// See `Storage`.

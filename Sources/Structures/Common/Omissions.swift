@@ -14,7 +14,7 @@
     public static let syncAfterOpen = Omissions(rawValue: 1 << 2)
     /// Segments are reused only when a superblock that does not need them is on disk.
     public static let lateReuse = Omissions(rawValue: 1 << 3)
-    /// Records are checked.
+    /// Records and blocks are checked.
     public static let checksum = Omissions(rawValue: 1 << 4)
     /// The checksum covers the epoch.
     public static let epochInChecksum = Omissions(rawValue: 1 << 5)
@@ -38,5 +38,21 @@
     public static let epochsAscend = Omissions(rawValue: 1 << 13)
     /// A consumer above the tail is moved down.
     public static let consumersBelowTail = Omissions(rawValue: 1 << 14)
+    /// A sync begins an epoch of blocks.
+    public static let epochOfSync = Omissions(rawValue: 1 << 15)
+    /// A word of a bitmap says when it was changed.
+    public static let tags = Omissions(rawValue: 1 << 16)
+    /// A block whose data did not come to disk is dropped.
+    public static let dropTorn = Omissions(rawValue: 1 << 17)
+    /// A descriptor is made void only when it is on disk that the block is free.
+    public static let lateVoid = Omissions(rawValue: 1 << 18)
+    /// A block whose descriptor is not void is not stored to: what is freed waits until that is on disk.
+    public static let voidBeforeStore = Omissions(rawValue: 1 << 19)
+    /// The bit is set behind the data.
+    public static let bitLast = Omissions(rawValue: 1 << 20)
+    /// The checks of bitmaps and marks.
+    public static let seals = Omissions(rawValue: 1 << 21)
+    /// What is left of a group that the file is too short for is cleared.
+    public static let clearRest = Omissions(rawValue: 1 << 22)
   }
 #endif

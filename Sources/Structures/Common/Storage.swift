@@ -20,9 +20,22 @@ public protocol Storage: ~Copyable {
   /// The word at `offset`, a multiple of 8; what was written before it was stored is there.
   func loadWord(at offset: Int) throws(StructureError) -> Int
 
-  /// Makes the file `end` bytes long, with room on the disk, and pages in memory, for what is from `start`. Of what was
-  /// in the file nothing has changed when it throws. One thread at a time.
-  func grow(from start: Int, to end: Int) throws(StructureError)
+  /// Changes the word at `offset`, a multiple of 8, in one piece, after all that was written before. `change` is given
+  /// the word and returns another one, or nil to leave it; it runs again where somebody else was quicker. Returns
+  /// whether the word was changed.
+  func changeWord(at offset: Int, _ change: (Int) -> Int?) throws(StructureError) -> Bool
+
+  /// Makes the file `end` bytes long, if it is not that long, with room on the disk for what is from `start`. Nothing is
+  /// read ahead there until `readAhead` is called. Of what was in the file nothing has changed when it throws. One thread
+  /// at a time.
+  func allocate(from start: Int, to end: Int) throws(StructureError)
+
+  /// Gets memory, and room on the disk where `allocate` could not, for bytes in which there is nothing yet: some become
+  /// 0.
+  func populate(from start: Int, to end: Int) throws(StructureError)
+
+  /// From now on bytes may be read ahead.
+  func readAhead(from start: Int, to end: Int) throws(StructureError)
 
   /// Has what was written before to these bytes begin its way to disk. What goes wrong, the next sync tells.
   func beginSync(_ range: Range<Int>)
@@ -42,4 +55,19 @@ public protocol Storage: ~Copyable {
 
   /// Lets go of the file. Calls in progress and later ones throw `closed`.
   func close() throws(StructureError)
+}
+
+extension Storage where Self: ~Copyable {
+  /// Makes the file `end` bytes long, with room on the disk, and pages in memory, for what is from `start`, in which there
+  /// is nothing yet. One thread at a time.
+  func grow(from start: Int, to end: Int) throws(StructureError) {
+    try allocate(from: start, to: end)
+    try populate(from: start, to: end)
+    try readAhead(from: start, to: end)
+  }
+
+  /// Closes a file that is no structure that can be used: now, so that it is locked no longer than this call takes.
+  func letGo() {
+    do throws(StructureError) { try close() } catch {}
+  }
 }

@@ -5,7 +5,8 @@ import MemoryMap
 public enum StructureError: Error, Equatable {
   /// The file could not be read, written, made longer or synced.
   case file(Failure)
-  /// The bytes at this place are not what was stored: an offset in the file, or a position in the queue.
+  /// The bytes at this place are not what was stored: an offset in the file, a position in the queue, or
+  /// the address of a block.
   case corrupt(Int)
   /// The message was stored as it is, and cannot be made sense of.
   case undecodable
@@ -15,8 +16,12 @@ public enum StructureError: Error, Equatable {
   case locked
   /// The file must not become longer than it is.
   case full
-  /// There is no such consumer (any more), or nothing that the receipt stands for.
+  /// There is no such consumer or block (any more), or nothing that the receipt stands for.
   case notFound
+  /// The bytes are more than a block has.
+  case tooLong
+  /// The file's blocks have another size.
+  case wrongBlockSize(Int)
   /// The call has a wrong argument.
   case badArgument
   /// The last consumer stays.

@@ -4,7 +4,7 @@ import MemoryMap
 /// the older one, so that the other is whole whenever the power fails.
 ///
 ///     0   generation   u64; the higher one is the newer
-///     8   epoch        u64; counts how often the file was opened
+///     8   epoch        u64; counts how often a queue was opened, or what of blocks is on disk
 ///     16  tail         u64 \
 ///     24  number       u64  |  of the structure; 0 where it has none
 ///     32  oldest       u64 /

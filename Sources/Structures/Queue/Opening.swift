@@ -31,7 +31,7 @@ extension Queue where Store: ~Copyable {
     if try !storage.tryLock() { throw .locked }
     let found: Found
     do throws(StructureError) { found = try find(in: storage, options) } catch {
-      letGo(of: storage)
+      storage.letGo()
       throw error
     }
     let (superblock, tail) = (found.superblock, found.tail)
@@ -43,15 +43,10 @@ extension Queue where Store: ~Copyable {
     #endif
     var queue = Queue(opened)
     do throws(StructureError) { try queue.recover(from: tail, superblock) } catch {
-      letGo(of: queue.storage)
+      queue.storage.letGo()
       throw error
     }
     return queue
-  }
-
-  /// Closes a file that is no queue that can be used: now, so that it is locked no longer than this call takes.
-  private static func letGo(of storage: borrowing Store) {
-    do throws(StructureError) { try storage.close() } catch {}
   }
 
   private struct Found: ~Copyable {
