@@ -25,7 +25,8 @@ all() ->
      blocks_have_one_owner, another_vm_takes_the_lock_over, forgotten_blocks_are_closed,
      a_changed_byte_is_found, a_changed_descriptor_is_found, a_changed_bitmap_is_found,
      a_damaged_block_can_be_freed, a_damaged_file_does_not_open,
-     a_file_cut_short_is_truncated, files_of_others_are_left_as_they_are, closed_is_an_error,
+     a_file_cut_short_is_truncated, a_sync_sees_that_the_file_was_cut_short,
+     files_of_others_are_left_as_they_are, closed_is_an_error,
      full_blocks_say_so, room_is_found_by_a_sync, options_are_kept, a_full_disk_leaves_the_blocks_as_they_were,
      a_full_disk_has_room_for_what_was_freed, syncs_are_shared, no_mail_is_left_behind, a_failed_sync_stays_one,
      blocks_that_come_and_go_take_no_more_room, a_million_blocks_slow_nothing_down,
@@ -445,6 +446,17 @@ a_file_cut_short_is_truncated(Config) ->
     ?assertEqual({error, truncated}, emmap_blocks:check(Blocks)),
     _ = emmap_blocks:close(Blocks),
     ?assertMatch({error, {corrupt, _}}, emmap_blocks:open(path(Config), 1000)).
+
+%% Behind all that is stored: nobody touches it.
+a_sync_sees_that_the_file_was_cut_short(Config) ->
+    Blocks = open(Config, 1000),
+    0 = store(Blocks, <<"first">>),
+    ok = emmap_blocks:sync(Blocks),
+    emmap_vm:cut(path(Config), filelib:file_size(path(Config)) - 1),
+    {ok, 1} = emmap_blocks:store(Blocks, <<"second">>),
+    ?assertEqual({error, truncated}, emmap_blocks:sync(Blocks)),
+    ?assertEqual({error, truncated}, emmap_blocks:store(Blocks, <<"third">>)),
+    ?assertEqual({error, truncated}, emmap_blocks:close(Blocks)).
 
 files_of_others_are_left_as_they_are(Config) ->
     Queue = emmap_test:path(Config, "queue"),
