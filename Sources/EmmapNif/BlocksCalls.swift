@@ -21,16 +21,33 @@ extension Call {
   @inline(__always)
   fileprivate var callerNumber: UInt { (env.caller()?.word ?? 0) >> 4 }
 
-  /// A binary of a block.
+  /// A binary of a block; or its bytes go to `buffer`, and a binary is not made. It is a large function: there are two of
+  /// it, for a single read and for all others.
   @inline(__always)
   fileprivate func block(
-    _ handle: UnsafeMutablePointer<BlocksHandle>, _ address: Int, mayBlock: Bool, _ total: inout Int
+    _ handle: UnsafeMutablePointer<BlocksHandle>, _ address: Int, _ buffer: UnsafeMutableRawPointer?, mayBlock: Bool,
+    _ total: inout Int
   ) throws(StructureError) -> Term {
-    try unsafe handle.pointee.blocks.read(address) { (count, fill) throws(StructureError) in
+    try unsafe handle.pointee.blocks.read(address) { (count, fill) throws(StructureError) -> Term in
+      total = count
+      if let buffer = unsafe buffer {
+        try unsafe fill(buffer)
+        return atoms.ok
+      }
       if !mayBlock && count > inlineBytes { throw .wouldWait }
-      total &+= count
       return try unsafe binary(count: count, fill)
     }
+  }
+
+  @inline(never)
+  fileprivate func oneOfMany(
+    _ handle: UnsafeMutablePointer<BlocksHandle>, _ address: Int, _ buffer: UnsafeMutableRawPointer?, mayBlock: Bool,
+    _ total: inout Int
+  ) throws(StructureError) -> Term {
+    var length = 0
+    let term = try unsafe block(handle, address, buffer, mayBlock: mayBlock, &length)
+    total &+= length
+    return term
   }
 
   /// An address, or `done`.
@@ -80,7 +97,7 @@ enum BlocksRead: StructureCall {
   static func answer(_ call: Call, mayBlock: Bool) throws(StructureError) -> Term? {
     let handle = try unsafe call.blocks()
     var total = 0
-    let block = try unsafe call.block(handle, try call.number(1), mayBlock: mayBlock, &total)
+    let block = try unsafe call.block(handle, try call.number(1), nil, mayBlock: mayBlock, &total)
     call.charge(1, total)
     return block
   }
@@ -121,7 +138,7 @@ enum BlocksReadList: StructureCall {
           return false
         }
         do throws(StructureError) {
-          let block = try unsafe call.block(handle, address, mayBlock: mayBlock, &total)
+          let block = try unsafe call.oneOfMany(handle, address, nil, mayBlock: mayBlock, &total)
           blocks.append(call.env.tuple(call.env.integer(address), block))
           return true
         } catch {
@@ -157,20 +174,14 @@ enum BlocksCheck: StructureCall {
     let from = try call.number(1)
     guard let buffer = unsafe malloc(handle.pointee.blocks.blockSize) else { throw .file(.noMemory) }
     defer { unsafe free(buffer) }
-    var (count, total, length) = (0, 0, 0)
+    var (count, total) = (0, 0)
     var corrupt: [Term] = []
     var next: Int? = nil
     do throws(StructureError) {
       next = try unsafe handle.pointee.blocks.forEach(from: from, words: checkedBlocks) {
         (address) throws(StructureError) in
         do throws(StructureError) {
-          // A term, as when a block is read for somebody: so there is one read in the library.
-          _ = try unsafe handle.pointee.blocks.read(address) { (bytes, fill) throws(StructureError) -> Term in
-            try unsafe fill(buffer)
-            length = bytes
-            return call.atoms.ok
-          }
-          total &+= length
+          _ = try unsafe call.oneOfMany(handle, address, buffer, mayBlock: true, &total)
           count &+= 1
         } catch {
           switch error {

@@ -78,8 +78,8 @@ extension Blocks where Store: ~Copyable {
     let most = layout.capacity(of: growth.end)
     if most <= count { return nil }
     let words = (count &+ Self.partBytes / layout.blockSize) / BlockLayout.bitsPerWord &+ 1
-    try map.add(words: words)
     let part = Part(start: count, end: min(most, words &* BlockLayout.bitsPerWord))
+    try map.add(blocks: part.end)
     capacity.store(part.end, ordering: .releasing)
     return part
   }

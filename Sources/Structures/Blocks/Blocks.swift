@@ -82,8 +82,8 @@ import Synchronization
   }
 
   init(_ opened: consuming Opened) throws(StructureError) {
-    map = try FreeMap()
     layout = opened.layout
+    map = try FreeMap(blocks: layout.capacity(of: max(opened.maximumSize, opened.storage.size)))
     maximumSize = opened.maximumSize
     epoch = Atomic(0)
     capacity = Atomic(layout.capacity(of: opened.storage.size))

@@ -111,7 +111,7 @@ extension Blocks where Store: ~Copyable {
       throw .corrupt(BlockLayout.groups)
     }
     recovered.wasClean = superblock.isClean || superblock.generation == 0
-    try map.add(words: (room &+ BlockLayout.bitsPerWord &- 1) / BlockLayout.bitsPerWord)
+    try map.add(blocks: room)
     // Free blocks of words that are newer than the superblock, whose descriptors are not void.
     var stale: [FreedBlocks] = []
     for group in 0..<layout.groups(of: room) {

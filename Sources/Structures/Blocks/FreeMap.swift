@@ -4,7 +4,7 @@ import Synchronization
 
 /// Which blocks can be stored to: a tree of summaries, in memory, that any number of threads change at once.
 ///
-///     level 3   17 words         a bit for each word of level 2
+///     level 3   17 words         a bit for each word of level 2   (where there may be 2^36 blocks)
 ///     level 2   1,041 words      a bit for each word of level 1
 ///     level 1   66,577 words     a bit for each group
 ///     group     lines            a bit for each line of 8 words
@@ -21,14 +21,11 @@ import Synchronization
   /// The addresses of the groups, then levels 1, 2 and 3. Only what is used is ever touched.
   private let start: UnsafeMutablePointer<Word>
 
-  private static var groupCount: Int {
-    let blocks = wordsPerGroup * BlockLayout.bitsPerWord
-    return (BlockLayout.maximumCount + blocks - 1) / blocks
-  }
+  private let groupCount: Int
 
   /// Where a level begins, and how many words it has.
   @inline(__always)
-  private static func level(_ level: Int) -> (start: Int, count: Int) {
+  private static func bounds(ofLevel level: Int, _ groupCount: Int) -> (start: Int, count: Int) {
     let one = (groupCount + 63) / 64
     let two = (one + 63) / 64
     switch level {
@@ -37,6 +34,9 @@ import Synchronization
     default: return (groupCount + one + two, (two + 63) / 64)
     }
   }
+
+  @inline(__always)
+  private func bounds(ofLevel level: Int) -> (start: Int, count: Int) { Self.bounds(ofLevel: level, groupCount) }
 
   /// Where what is in the memory of a group.
   private enum Place {
@@ -53,8 +53,15 @@ import Synchronization
   static let wordsPerGroup = BlockLayout.wordsPerGroup
   static let linesPerGroup = wordsPerGroup / wordsPerLine
 
-  init() throws(StructureError) {
-    let top = Self.level(3)
+  private static func groups(of blocks: Int) -> Int {
+    let perGroup = wordsPerGroup * BlockLayout.bitsPerWord
+    return (blocks + perGroup - 1) / perGroup
+  }
+
+  /// For as many blocks as there ever will be.
+  init(blocks: Int) throws(StructureError) {
+    groupCount = Self.groups(of: blocks)
+    let top = Self.bounds(ofLevel: 3, groupCount)
     guard let memory = unsafe calloc(top.start + top.count, 8) else { throw .file(.noMemory) }
     unsafe start = memory.assumingMemoryBound(to: Word.self)
   }
@@ -72,7 +79,7 @@ import Synchronization
 
   @inline(__always)
   private func group(_ index: Int) -> UnsafeMutablePointer<Word>? {
-    guard index < Self.groupCount else { return nil }
+    guard index < groupCount else { return nil }
     // Acquiring: what is in a group is there before its address.
     return unsafe UnsafeMutablePointer(bitPattern: start[index].load(ordering: .acquiring))
   }
@@ -81,13 +88,12 @@ import Synchronization
 
   @inline(__always)
   private func level(_ level: Int, _ index: Int) -> UnsafeMutablePointer<Word> {
-    unsafe start + Self.level(level).start + index
+    unsafe start + bounds(ofLevel: level).start + index
   }
 
-  /// Sees to it that there are so many words, of which new ones have no blocks that can be stored to yet. One thread at a
-  /// time.
-  func add(words: Int) throws(StructureError) {
-    let end = (words + Self.wordsPerGroup - 1) / Self.wordsPerGroup
+  /// Sees to it that so many blocks are known, of which new ones cannot be stored to yet. One thread at a time.
+  func add(blocks: Int) throws(StructureError) {
+    let end = Self.groups(of: blocks)
     var index = end
     while unsafe index > 0 && group(index - 1) == nil { index -= 1 }
     while index < end {
@@ -97,7 +103,7 @@ import Synchronization
   }
 
   private func add(group: Int) throws(StructureError) {
-    guard group < Self.groupCount else { throw .full }
+    guard group < groupCount else { throw .full }
     var memory: UnsafeMutableRawPointer? = nil
     guard unsafe posix_memalign(&memory, 64, Place.count * 8) == 0, let memory = unsafe memory else {
       throw .file(.noMemory)
@@ -178,7 +184,7 @@ import Synchronization
 
   /// Whether anything can be stored to.
   var hasFree: Bool {
-    for index in 0..<Self.level(3).count
+    for index in 0..<bounds(ofLevel: 3).count
     where unsafe level(3, index).pointee.load(ordering: .sequentiallyConsistent) != 0 { return true }
     return false
   }
@@ -186,7 +192,7 @@ import Synchronization
   /// The first group from `index` on that may have something.
   private func next(from index: Int) -> Int? {
     var (level, index) = (1, index)
-    while index / 64 < Self.level(level).count {
+    while index / 64 < bounds(ofLevel: level).count {
       let word = unsafe self.level(level, index / 64).pointee.load(ordering: .relaxed)
       let rest = word & (UInt.max &<< UInt(index % 64))
       if rest != 0 {
