@@ -208,21 +208,22 @@ import Synchronization
     unsafe slot.pointee.forgetDescriptor(end: UInt(bitPattern: end))
   }
 
-  /// Puts empty pages in the place of the file's first `count` bytes, so that memory and disk space are free at once;
-  /// where nobody may go on reading the bytes. The range stays mapped: a call that races with this reads zeroes, and sees
-  /// afterwards that the handle is closed.
+  /// Puts empty pages in the place of the file's, so that memory and disk space are free at once; where nobody may go on
+  /// reading the bytes. The range stays mapped: a call that races with this reads zeroes, and sees afterwards that the
+  /// handle is closed. Behind the first `count` bytes there are no pages, however far the region reaches.
   func vacate(_ count: Int) {
     let start = unsafe UInt(bitPattern: base)
     let reach = unsafe slot.pointee.mappedLength
-    let length = min(mapping.page.roundUp(count) ?? reach, reach)
-    if length == 0 { return }
+    let used = min(mapping.page.roundUp(count) ?? reach, reach)
+    let (end, isWritable) = (start &+ UInt(reach), mapping.isWritable)
     var isDone = true
-    inSlices(start, length, mapping.page) { from, count in
-      if !Replacement.map(from, from &+ UInt(count), isWritable: mapping.isWritable) { isDone = false }
+    inSlices(start, used, mapping.page) { from, count in
+      if !Replacement.map(from, from &+ UInt(count), isWritable: isWritable) { isDone = false }
     }
+    if used < reach && !Replacement.map(start &+ UInt(used), end, isWritable: isWritable) { isDone = false }
     // Where the process has too many mappings already, all at once needs no more.
     while !isDone {
-      isDone = Replacement.map(start, start &+ UInt(length), isWritable: mapping.isWritable)
+      isDone = Replacement.map(start, end, isWritable: isWritable)
       if !isDone && !SpareMappings.giveUp(keeping: SpareMappings.reserve) { break }
     }
     unsafe slot.pointee.noteReplaced()
