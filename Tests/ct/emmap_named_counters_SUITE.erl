@@ -272,15 +272,15 @@ readers_beside_writers_see_whole_labels(Config) ->
     ?assertEqual(normal, Whole()),
     ?assertEqual([{Label(N), N} || N <- lists:seq(1, 300)], ?N:to_list(Reader)).
 
-%% In the best of some rounds each, taken in turns.
+%% In the best of many short rounds each, taken in turns: others may have the processor for most of them.
 adding_takes_no_longer_than_inc_counter(Config) ->
     Counter = counter(open(Config), "a"),
     Counters = emmap:open_counters(emmap_test:path(Config, "numbered"), 4),
-    Rounds = [{element(1, timer:tc(fun() -> add_times(Counter, 200000) end)),
-               element(1, timer:tc(fun() -> inc_times(Counters, 200000) end))} || _ <- lists:seq(1, 15)],
+    Rounds = [{element(1, timer:tc(fun() -> add_times(Counter, 20000) end)),
+               element(1, timer:tc(fun() -> inc_times(Counters, 20000) end))} || _ <- lists:seq(1, 150)],
     {Named, Numbered} = lists:unzip(Rounds),
     Ratio = lists:min(Named) / lists:min(Numbered),
-    ct:pal("add ~.1f ns, inc_counter ~.1f ns, ratio ~.2f", [lists:min(Named) / 200, lists:min(Numbered) / 200, Ratio]),
+    ct:pal("add ~.1f ns, inc_counter ~.1f ns, ratio ~.2f", [lists:min(Named) / 20, lists:min(Numbered) / 20, Ratio]),
     ?assert(Ratio =< 1.1).
 
 add_times(_, 0) -> ok;
