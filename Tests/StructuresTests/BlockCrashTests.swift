@@ -29,12 +29,14 @@ import Testing
   }
 
   /// Each rule is there for a reason that the histories find: without it some of them go wrong.
-  @Test(arguments: [
-    ("newEpoch", Omissions.newEpoch), ("syncBeforeOpen", .syncBeforeOpen), ("syncAfterOpen", .syncAfterOpen),
-    ("checksum", .checksum), ("syncData", .syncData), ("superblockLast", .superblockLast),
-    ("twoSuperblocks", .twoSuperblocks), ("epochOfSync", .epochOfSync), ("tags", .tags), ("dropTorn", .dropTorn),
-    ("lateVoid", .lateVoid), ("voidBeforeStore", .voidBeforeStore), ("bitLast", .bitLast),
-  ])
+  @Test(
+    .disabled(if: isSanitized, "a rule that is left out says nothing about memory or threads"),
+    arguments: [
+      ("newEpoch", Omissions.newEpoch), ("syncBeforeOpen", .syncBeforeOpen), ("syncAfterOpen", .syncAfterOpen),
+      ("checksum", .checksum), ("syncData", .syncData), ("superblockLast", .superblockLast),
+      ("twoSuperblocks", .twoSuperblocks), ("epochOfSync", .epochOfSync), ("tags", .tags), ("dropTorn", .dropTorn),
+      ("lateVoid", .lateVoid), ("voidBeforeStore", .voidBeforeStore), ("bitLast", .bitLast),
+    ])
   func without_a_rule_something_is_lost(_ name: String, _ rule: Omissions) throws {
     let most = 20_000
     for seed in Self.seed..<(Self.seed + UInt64(most)) {

@@ -30,13 +30,16 @@ import Testing
   }
 
   /// Each rule is there for a reason that the histories find: without it some of them go wrong.
-  @Test(arguments: [
-    ("newEpoch", Omissions.newEpoch), ("syncBeforeOpen", .syncBeforeOpen), ("syncAfterOpen", .syncAfterOpen),
-    ("lateReuse", .lateReuse), ("checksum", .checksum), ("epochInChecksum", .epochInChecksum), ("syncData", .syncData),
-    ("keepSafeCopy", .keepSafeCopy), ("keepPendingCopy", .keepPendingCopy), ("superblockLast", .superblockLast),
-    ("wholeBatches", .wholeBatches), ("wholeMessages", .wholeMessages), ("twoSuperblocks", .twoSuperblocks),
-    ("epochsAscend", .epochsAscend), ("consumersBelowTail", .consumersBelowTail), ("syncWhatIsLeft", .syncWhatIsLeft),
-  ])
+  @Test(
+    .disabled(if: isSanitized, "a rule that is left out says nothing about memory or threads"),
+    arguments: [
+      ("newEpoch", Omissions.newEpoch), ("syncBeforeOpen", .syncBeforeOpen), ("syncAfterOpen", .syncAfterOpen),
+      ("lateReuse", .lateReuse), ("checksum", .checksum), ("epochInChecksum", .epochInChecksum),
+      ("syncData", .syncData),
+      ("keepSafeCopy", .keepSafeCopy), ("keepPendingCopy", .keepPendingCopy), ("superblockLast", .superblockLast),
+      ("wholeBatches", .wholeBatches), ("wholeMessages", .wholeMessages), ("twoSuperblocks", .twoSuperblocks),
+      ("epochsAscend", .epochsAscend), ("consumersBelowTail", .consumersBelowTail), ("syncWhatIsLeft", .syncWhatIsLeft),
+    ])
   func without_a_rule_something_is_lost(_ name: String, _ rule: Omissions) throws {
     let most = 20_000
     for seed in Self.seed..<(Self.seed + UInt64(most)) {

@@ -5,6 +5,9 @@ import Synchronization
 
 @testable import Structures
 
+/// Whether the code watches its own memory, or its threads.
+let isSanitized = unsafe dlsym(nil, "__asan_init") != nil || dlsym(nil, "__tsan_init") != nil
+
 /// A queue that does not move, on a simulated disk or a mapped file.
 final class Held<Store: Storage & ~Copyable>: @unchecked Sendable {
   let queue: Queue<Store>
