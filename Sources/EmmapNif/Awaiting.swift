@@ -257,7 +257,7 @@ private typealias Word = UnsafeMutablePointer<AwaitedWord>
         unsafe remove(word)
       }
     }
-    for letter in letters { letter.send(from: env) }
+    for letter in letters { Postman.send(letter, from: env) }
     unsafe words.forEach { unsafe Self.free($0) }
   }
 

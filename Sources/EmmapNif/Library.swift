@@ -92,6 +92,7 @@ private func start(
   if isFirst {
     guard unsafe startThread("emmap_reaper", { _ in Reaper.run() }) else { return 2 }
     guard unsafe startThread("emmap_remover", { _ in Reaper.runSlow() }) else { return 2 }
+    guard unsafe startThread("emmap_postman", { _ in Postman.run() }) else { return 2 }
   }
   return 0
 }

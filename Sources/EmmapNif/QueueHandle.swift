@@ -80,7 +80,7 @@ struct QueueHandle: ~Copyable {
       for index in waiting.letters.indices where only ?? index == index {
         let woken = min(count, waiting.letters[index].count)
         if woken == 0 { continue }
-        for letter in waiting.letters[index].prefix(woken) { letter.send(from: env) }
+        for letter in waiting.letters[index].prefix(woken) { Postman.send(letter, from: env) }
         waiting.letters[index].removeFirst(woken)
         waiterCount.wrappingSubtract(woken, ordering: .relaxed)
       }

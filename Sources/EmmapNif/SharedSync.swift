@@ -71,7 +71,7 @@ struct SharedSync: ~Copyable {
   }
 
   private static func sendAll(_ letters: inout [Letter], _ env: Environment) {
-    for letter in letters { letter.send(from: env) }
+    for letter in letters { Postman.send(letter, from: env) }
     letters.removeAll()
   }
 }

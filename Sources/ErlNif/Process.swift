@@ -45,11 +45,14 @@ extension Environment {
   }
 
   /// Sends the message, from a call or, without one, from a thread of the library. Nothing happens if the receiver has
-  /// ended.
-  public consuming func send(from caller: Environment?) {
+  /// ended. Returns the message where the caller has: on a dirty scheduler it may be killed while its call goes on, which
+  /// then sends nothing any more.
+  public consuming func send(from caller: Environment?) -> Letter? {
     var to = receiver.raw
-    _ = unsafe enif_send(caller?.raw, &to, environment, term)
+    let isSent = unsafe enif_send(caller?.raw, &to, environment, term) != 0
+    if !isSent, let caller, unsafe enif_is_current_process_alive(caller.raw) == 0 { return self }
     unsafe enif_free_env(environment)
+    return nil
   }
 
   /// Frees the message.

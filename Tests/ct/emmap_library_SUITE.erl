@@ -34,7 +34,7 @@ the_library_is_small(_) ->
     Size = filelib:file_size(library()),
     ct:log("~b bytes", [Size]),
     ?assert(Size > 0),
-    ?assert(Size < 350000).
+    ?assert(Size < 400000).
 
 %% Lines that a tool prints about the library.
 lines(Tool, Arguments) ->

@@ -163,11 +163,15 @@ import Synchronization
   /// How many blocks are stored.
   public func count(mayBlock: Bool) throws(StructureError) -> Int {
     try check()
-    var count = 0
-    for index in 0..<16 {
-      count &+= try lanes[index].withLock(mayWait: mayBlock) { (lane) throws(StructureError) in lane.count }
+    return try count(from: 0, mayBlock: mayBlock)
+  }
+
+  /// With all lanes at once: who stores a block and who frees it may have different ones.
+  private func count(from index: Int, mayBlock: Bool) throws(StructureError) -> Int {
+    if index == 16 { return 0 }
+    return try lanes[index].withLock(mayWait: mayBlock) { (lane) throws(StructureError) in
+      try lane.count &+ count(from: index + 1, mayBlock: mayBlock)
     }
-    return count
   }
 
   /// Bytes of a block.
