@@ -29,6 +29,7 @@ all() ->
      files_of_others_are_left_as_they_are, closed_is_an_error,
      full_blocks_say_so, room_is_found_by_a_sync, options_are_kept, a_full_disk_leaves_the_blocks_as_they_were,
      a_full_disk_has_room_for_what_was_freed, syncs_are_shared, no_mail_is_left_behind, a_failed_sync_stays_one,
+     a_killed_process_leaves_nobody_waiting, what_is_counted_is_there,
      blocks_that_come_and_go_take_no_more_room, a_million_blocks_slow_nothing_down,
      wrong_arguments_are_explained, errors_have_texts,
      behaves_as_map, wrong_model_is_found_and_shrunk, killed_vms_lose_nothing].
@@ -611,6 +612,29 @@ no_mail_is_left_behind(Config) ->
                                        process_info(self(), messages)
                                    end || _ <- lists:seq(1, 16)]),
     ?assertEqual([{messages, []}], lists:usort(Results)).
+
+a_killed_process_leaves_nobody_waiting(Config) ->
+    Blocks = open(Config),
+    emmap_test:is_told_when_another_is_killed(fun() -> emmap_blocks:sync(Blocks) end, 60).
+
+%% Who frees a block is not the one that has stored it.
+what_is_counted_is_there(Config) ->
+    Blocks = open(Config),
+    Pairs = [spawn_monitor(fun() ->
+                               {Freeing, _} = spawn_monitor(fun() -> free_what_comes(Blocks) end),
+                               store_and_pass_on(Blocks, Freeing)
+                           end) || _ <- lists:seq(1, 8)],
+    Counts = [emmap_blocks:count(Blocks) || _ <- lists:seq(1, 500000)],
+    [exit(Pid, kill) || {Pid, _} <- Pairs],
+    ?assert(lists:min(Counts) >= 0, lists:min(Counts)),
+    ?assert(lists:max(Counts) =< 8, lists:max(Counts)).
+
+store_and_pass_on(Blocks, Freeing) ->
+    Freeing ! {self(), store(Blocks, <<"x">>)},
+    receive freed -> store_and_pass_on(Blocks, Freeing) end.
+
+free_what_comes(Blocks) ->
+    receive {From, Address} -> ok = emmap_blocks:free(Blocks, Address), From ! freed, free_what_comes(Blocks) end.
 
 %% Every call answers the error, until the file is opened anew.
 a_failed_sync_stays_one(Config) ->

@@ -25,7 +25,8 @@ all() ->
      closed_is_an_error, a_full_queue_says_so, options_are_kept_in_the_file, sync_every_shares_syncs,
      a_named_owner_is_restarted_without_loss, an_owner_without_a_queue_does_not_start,
      wrong_arguments_are_explained, errors_have_texts,
-     a_full_disk_leaves_the_queue_as_it_was, no_mail_is_left_behind, behaves_as_queue,
+     a_full_disk_leaves_the_queue_as_it_was, no_mail_is_left_behind,
+     a_killed_process_leaves_nobody_waiting, a_killed_pusher_leaves_nobody_waiting, behaves_as_queue,
      wrong_model_is_found_and_shrunk, killed_vms_lose_nothing].
 
 init_per_testcase(Case, Config) -> emmap_test:directory(Case, Config).
@@ -227,6 +228,28 @@ every_waiter_gets_one(Config) ->
     ok = emmap_queue:push_list(Queue, lists:seq(1, 30)),
     [ok = emmap_queue:push(Queue, N) || N <- lists:seq(31, 50)],
     ?assertEqual(lists:seq(1, 50), lists:sort([begin {ok, N} = answer(Pid), N end || Pid <- Pids])).
+
+a_killed_process_leaves_nobody_waiting(Config) ->
+    Queue = open(Config),
+    emmap_test:is_told_when_another_is_killed(fun() -> emmap_queue:sync(Queue) end, 60).
+
+%% What it had begun to push is there, or is not; if it is, somebody gets it.
+a_killed_pusher_leaves_nobody_waiting(Config) ->
+    Queue = open(Config, [{type, binary}]),
+    Large = binary:copy(<<"x">>, 30000000),
+    [begin
+         {Popping, Monitor} = spawn_monitor(fun() -> exit(emmap_queue:pop(Queue, infinity)) end),
+         timer:sleep(1),
+         Pushing = spawn(fun() -> emmap_queue:push(Queue, Large) end),
+         timer:sleep(Round rem 6),
+         exit(Pushing, kill),
+         receive {'DOWN', Monitor, process, _, {ok, Large}} -> ok
+         after 500 ->
+             ?assertEqual(0, emmap_queue:length(Queue)),
+             exit(Popping, kill),
+             receive {'DOWN', Monitor, process, _, _} -> ok end
+         end
+     end || Round <- lists:seq(1, 30)].
 
 no_mail_is_left_behind(Config) ->
     Queue = open(Config),

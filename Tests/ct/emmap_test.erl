@@ -7,7 +7,7 @@
 -export([root/0, directory/2, path/2, file/3, bytes/1]).
 -export([start_vm/0, start_vm/1, in_vm/2, in_two_vms/1, kill_vm/1, stop_vm/1, run_erl/1, run_erl/2]).
 -export([meet/3, overlap/5]).
--export([raised/1, in_process/1, together/1, wait_until/1, wait_until/2]).
+-export([raised/1, in_process/1, together/1, wait_until/1, wait_until/2, is_told_when_another_is_killed/2]).
 -export([page_size/0, descriptors/0, mappings/0, mappings_of/1, mapping_at/1, free_address/1, status_kb/1]).
 -export([is_tmpfs/1]).
 -export([moves/1, dirty/1]).
@@ -266,3 +266,16 @@ dirty_calls(Pid) ->
         {trace, Pid, _, _, _} -> dirty_calls(Pid)
     after 0 -> []
     end.
+
+%% One process after the other is killed while it waits for the disk for others, too: they are told all the same.
+is_told_when_another_is_killed(Sync, Rounds) ->
+    [begin
+         Syncing = spawn(fun Loop() -> _ = Sync(), Loop() end),
+         timer:sleep(3),
+         {_, Monitor} = spawn_monitor(fun() -> ok = Sync() end),
+         timer:sleep(Round rem 2),
+         exit(Syncing, kill),
+         receive {'DOWN', Monitor, process, _, Why} -> normal = Why
+         after 10000 -> error({waits_for_ever, Round})
+         end
+     end || Round <- lists:seq(1, Rounds)].
