@@ -66,10 +66,9 @@ extension File {
     let isPrivate = !traits.contains(.shared) || traits.contains(.anonymous)
     let value =
       isPrivate && traits.contains(.writable) ? sys_advise_populate_write : sys_advise_populate_read
-    let slice = max(1 << 20, mapping.page.bytes)
-    let error = adviseMemory(at: offset, count: count, value, slice: slice)
+    let error = adviseMemory(at: offset, count: count, value, slice: 1 << 20)
     if error != EINVAL { return error }
-    return adviseMemory(at: offset, count: count, Int32(MADV_WILLNEED), slice: slice)
+    return adviseMemory(at: offset, count: count, Int32(MADV_WILLNEED), slice: 1 << 20)
   }
 
   /// Gives advice on a range in slices; returns the first errno, or 0.
@@ -81,26 +80,28 @@ extension File {
   /// Calls the system for the pages of a range in slices, so that nobody who allocates memory waits long, until the handle
   /// is closed; returns the first errno, or 0.
   func withSlices(
-    _ start: UnsafeMutableRawPointer, _ count: Int, slice: Int, _ call: (UnsafeMutableRawPointer?, Int) -> Int32
+    _ start: UnsafeMutableRawPointer, _ count: Int, slice: Int, page: PageSize? = nil,
+    _ call: (UnsafeMutableRawPointer?, Int) -> Int32
   ) -> Int32 {
-    let start = UInt(bitPattern: start)
-    let first = start & ~UInt(mapping.page.bytes - 1)
-    let end = start + UInt(count)
-    var (from, tries) = (first, 0)
-    while from < end && !isClosed {
-      let length = min(Int(end - from), slice)
-      if unsafe call(UnsafeMutableRawPointer(bitPattern: from), length) != 0 {
-        let error = sys_errno()
+    let page = page ?? mapping.page
+    // The system wants the begin of a page.
+    let first = page.roundDown(Int(bitPattern: start))
+    let length = Int(bitPattern: start) - first + count
+    var (error, tries) = (Int32(0), 0)
+    inSlices(UInt(bitPattern: first), length, largest: slice, page) { from, length in
+      if isClosed { return false }
+      while unsafe call(UnsafeMutableRawPointer(bitPattern: from), length) != 0 {
         // Again: others are at the same pages.
-        if error == EINTR || (error == EAGAIN && tries < 100) {
+        if sys_errno() == EINTR { continue }
+        if sys_errno() == EAGAIN && tries < 100 {
           tries += 1
           continue
         }
-        return error
+        error = sys_errno()
+        return false
       }
-      from += UInt(length)
-      if from < end { sys_rest() }
+      return true
     }
-    return 0
+    return error
   }
 }

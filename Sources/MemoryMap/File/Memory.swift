@@ -13,7 +13,7 @@ extension File {
     let from = UInt(bitPattern: start)
     var resident = 0
     let error = unsafe withUnsafeTemporaryAllocation(of: UInt8.self, capacity: Self.pagesPerLook) { vector in
-      unsafe withSlices(start, count, slice: vector.count * page) { first, length in
+      unsafe withSlices(start, count, slice: vector.count * page, page: .system) { first, length in
         guard unsafe mincore(first, length, vector.baseAddress) == 0 else { return -1 }
         for index in 0..<(length + page - 1) / page where unsafe vector[index] & 1 == 1 {
           let place = UInt(bitPattern: first) + UInt(index * page)
@@ -46,7 +46,7 @@ extension File {
     // First of all the limits, for the whole range. Before Linux 4.4 they show on the way.
     var error: Int32 = unsafe sys_lock_on_fault(start, count) == 0 ? 0 : sys_errno()
     if error == 0 || error == ENOSYS {
-      error = unsafe withSlices(start, count, slice: max(4 << 20, mapping.page.bytes)) { unsafe mlock($0, $1) }
+      error = unsafe withSlices(start, count, slice: 4 << 20) { unsafe mlock($0, $1) }
       // SAFETY: as above, the range lies within the region.
       if error != 0 { _ = unsafe munlock(start, count) }
     }
@@ -64,8 +64,7 @@ extension File {
       unsafe next = region.pointee.previous
       let inRegion = unsafe min(count, region.pointee.capacity - slack - offset)
       guard inRegion > 0 else { continue }
-      let slice = max(16 << 20, mapping.page.bytes)
-      let error = unsafe withSlices(address(region, offset), inRegion, slice: slice) { unsafe munlock($0, $1) }
+      let error = unsafe withSlices(address(region, offset), inRegion, slice: 16 << 20) { unsafe munlock($0, $1) }
       if error != 0 { throw .system(error) }
     }
   }
@@ -130,7 +129,7 @@ extension File {
     }
     unsafe memset(start, 0, Int(first - from))
     unsafe memset(start + Int(last - from), 0, Int(to - last))
-    return unsafe withSlices(start + Int(first - from), Int(last - first), slice: max(16 << 20, Int(page))) {
+    return unsafe withSlices(start + Int(first - from), Int(last - first), slice: 16 << 20) {
       unsafe madvise($0, $1, value)
     }
   }

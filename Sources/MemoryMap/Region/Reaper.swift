@@ -21,7 +21,10 @@ public enum Reaper {
       case .region(let slot):
         unsafe slot.pointee.deactivate()
         let (start, length) = unsafe slot.pointee.mappedRange
-        unsafe inSlices(start, length, slot.pointee.mappedPage) { unmap($0, $1) }
+        unsafe inSlices(start, length, largest: Region.slice(length), slot.pointee.mappedPage) {
+          unmap($0, $1)
+          return true
+        }
         unsafe FaultTable.release(slot)
       case .range(let start, let length): unmap(start, length)
       case .file(let descriptor, let autoUnlink, let isLocked):

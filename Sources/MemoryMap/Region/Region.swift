@@ -217,8 +217,9 @@ import Synchronization
     let used = min(mapping.page.roundUp(count) ?? reach, reach)
     let (end, isWritable) = (start &+ UInt(reach), mapping.isWritable)
     var isDone = true
-    inSlices(start, used, mapping.page) { from, count in
+    inSlices(start, used, largest: Self.slice(used), mapping.page) { from, count in
       if !Replacement.map(from, from &+ UInt(count), isWritable: isWritable) { isDone = false }
+      return true
     }
     if used < reach && !Replacement.map(start &+ UInt(used), end, isWritable: isWritable) { isDone = false }
     // Where the process has too many mappings already, all at once needs no more.
@@ -228,6 +229,9 @@ import Synchronization
     }
     unsafe slot.pointee.noteReplaced()
   }
+
+  /// Bytes of a mapping of `length` to take away at once: where there are more bytes than memory, most have no pages.
+  static func slice(_ length: Int) -> Int { max(16 << 20, length >> 10) }
 }
 
 /// Allocates the memory that regions live in and counts their owners: resources of the VM, or a test's own.
@@ -244,20 +248,5 @@ import Synchronization
   ) {
     unsafe self.allocate = allocate
     unsafe self.release = release
-  }
-}
-
-/// Does something to a range of memory piece by piece: changing a mapping holds a lock that every page fault and every
-/// allocation of the process needs, for a time that grows with the pages in it. Others get their turn in between, after
-/// a piece that had pages. In 1,024 pieces at the most: where there are more bytes than memory, most have no pages.
-func inSlices(_ start: UInt, _ length: Int, _ page: PageSize, _ body: (UInt, Int) -> Void) {
-  let slice = page.roundDown(max(16 << 20, length >> 10, page.bytes))
-  var done = 0
-  while done < length {
-    let count = min(slice, length - done)
-    let begin = sys_nanoseconds()
-    body(start + UInt(done), count)
-    done += count
-    if done < length && sys_nanoseconds() &- begin > 20_000 { sys_rest() }
   }
 }
