@@ -35,9 +35,17 @@ open(Config, Options) ->
 %% A process that waits by now; it exits with what it got.
 waiter(File, Position, Value) -> waiter(File, Position, Value, infinity).
 
-waiter(File, Position, Value, Timeout) ->
+waiter(File, Position, Value, Timeout) -> begun(begin_to_wait(File, Position, Value, Timeout)).
+
+%% One for the 0 at each of the positions.
+waiters(File, Positions) ->
+    [begun(Waiter) || Waiter <- [begin_to_wait(File, Position, 0, infinity) || Position <- Positions]].
+
+begin_to_wait(File, Position, Value, Timeout) ->
     Await = fun() -> emmap:await(File, Position, Value, Timeout) end,
-    Waiter = {Pid, _} = spawn_monitor(fun() -> exit(answer(Await)) end),
+    spawn_monitor(fun() -> exit(answer(Await)) end).
+
+begun({Pid, _} = Waiter) ->
     emmap_test:wait_until(fun() -> is_waiting(Pid) end),
     Waiter.
 
@@ -185,7 +193,7 @@ killed_waiters_leave_nothing(Config) ->
     File = open(Config),
     Before = emmap_test:mappings_of(path(Config)),
     [begin
-         Waiters = [waiter(File, 8 * N, 0) || N <- lists:seq(0, 99)],
+         Waiters = waiters(File, lists:seq(0, 8 * 99, 8)),
          [exit(Pid, kill) || {Pid, _} <- Waiters],
          ?assertEqual([killed], lists:usort([answer_of(Waiter) || Waiter <- Waiters]))
      end || _ <- lists:seq(1, 10)],
@@ -203,7 +211,7 @@ threads() ->
 
 a_closed_handle_ends_the_wait(Config) ->
     {File, Other} = {open(Config), open(Config)},
-    Waiters = [waiter(File, Position, 0) || Position <- [0, 0, 8, 4088]],
+    Waiters = waiters(File, [0, 0, 8, 4088]),
     Staying = waiter(Other, 0, 0),
     ok = emmap:close(File),
     ?assertEqual([badarg], lists:usort([answer_of(Waiter) || Waiter <- Waiters])),
@@ -215,7 +223,7 @@ a_cut_file_ends_the_wait(Config) ->
          {Name, Size} = {path(Config), 3 * 4096},
          ok = file:write_file(Name, <<0:(Size * 8)>>),
          {ok, File} = emmap:open(Name, Options),
-         Lost = [waiter(File, Position, 0) || Position <- [4096, 4104, 8192]],
+         Lost = waiters(File, [4096, 4104, 8192]),
          Kept = waiter(File, 0, 0),
          emmap_vm:cut(Name, 4096),
          ?assertEqual([truncated], lists:usort([answer_of(Waiter) || Waiter <- Lost])),
@@ -279,7 +287,7 @@ survives(Path, Change) ->
     {ok, File} = emmap:open(Path, [shared, write]),
     [begin
          [set(File, 8 * Word, 0) || Word <- lists:seq(0, 199)],
-         Waiters = [waiter(File, 8 * Word, 0) || Word <- lists:seq(0, 199)],
+         Waiters = waiters(File, lists:seq(0, 8 * 199, 8)),
          Change(),
          [set(File, 8 * Word, N) || Word <- lists:seq(0, 199)],
          ?assertEqual([{ok, N}], lists:usort([answer_of(Waiter) || Waiter <- Waiters]))

@@ -176,9 +176,8 @@ too_many_mappings_is_enomem(Config) ->
 a_fault_with_too_many_mappings_ends_nothing(Config) ->
     Dir = ?config(dir, Config),
     Name = new_file(Dir, 10),
-    with_all_mappings(
-      fun(_) -> ok end,
-      fun() ->
+    where_mappings_can_be_used_up(
+      fun(_) ->
               {ok, File} = emmap:open(Name, [write, shared]),
               {ok, Direct} = emmap:open(Name, [direct]),
               {ok, Bytes} = emmap:pread(Direct, 0, 10 * ?PAGE),
@@ -195,7 +194,7 @@ a_fault_with_too_many_mappings_ends_nothing(Config) ->
               ok = file:truncate(Raw),
               {Pid, Reference} = spawn_monitor(fun() -> {ok, _} = emmap:remap(File) end),
               receive {'DOWN', Reference, process, Pid, normal} -> ok end
-      end).
+      end, #{}).
 
 %% Each fault takes a mapping more, and some that are kept for this are soon given up.
 many_faults_with_few_mappings_left_end_nothing(Config) -> fault_with_mappings_left(Config, [250]).
@@ -205,36 +204,40 @@ many_faults_with_hardly_any_mappings_left_end_nothing(Config) -> fault_with_mapp
 
 fault_with_mappings_left(Config, Numbers) ->
     Dir = ?config(dir, Config),
-    with_all_mappings(
-      fun(_) -> ok end,
-      fun() ->
-              [begin
-                   Files = [begin
-                                Name = new_file(Dir, 4),
-                                {ok, File} = emmap:open(Name, Options),
-                                {Name, File}
-                            end || _ <- lists:seq(1, 200)],
-                   [cut(Name, ?PAGE) || {Name, _} <- Files],
-                   {Others, enomem} = open_all(fun open_anonymous/0, []),
-                   {Given, Kept} = lists:split(Left, Others),
-                   [ok = emmap:close(File) || File <- Given],
-                   erlang:garbage_collect(),
-                   Answers = [emmap:pread(File, 2 * ?PAGE, 10) || {_, File} <- Files],
-                   {_, []} = {Left, [Answer || Answer <- Answers, Answer =/= {error, truncated}]},
-                   [{error, truncated} = emmap:pread(File, 3 * ?PAGE, 10) || {_, File} <- Files],
-                   [ok = emmap:close(File) || {_, File} <- Files],
-                   [ok = emmap:close(File) || File <- Kept]
-               end || Left <- Numbers, Options <- [[], [write, shared]]]
-      end).
+    where_mappings_can_be_used_up(fun(_) -> [faults_with_mappings_left(Dir, Numbers, Options)
+                                             || Options <- [[], [write, shared]]]
+                                  end, #{}).
+
+faults_with_mappings_left(Dir, Numbers, Options) ->
+    Rounds = [{Left, [begin
+                          Name = new_file(Dir, 4),
+                          {ok, File} = emmap:open(Name, Options),
+                          {Name, File}
+                      end || _ <- lists:seq(1, 200)]} || Left <- Numbers],
+    {All, enomem} = open_all(fun open_anonymous/0, []),
+    Rest = lists:foldl(fun faults_with_mappings_left/2, All, Rounds),
+    [ok = emmap:close(File) || File <- Rest].
+
+%% Of the handles that take all mappings, lets some go and, after the faults, opens new ones. Returns what is open then.
+faults_with_mappings_left({Left, Files}, All) ->
+    [cut(Name, ?PAGE) || {Name, _} <- Files],
+    {Given, Kept} = lists:split(Left, All),
+    [ok = emmap:close(File) || File <- Given],
+    erlang:garbage_collect(),
+    Answers = [emmap:pread(File, 2 * ?PAGE, 10) || {_, File} <- Files],
+    {_, []} = {Left, [Answer || Answer <- Answers, Answer =/= {error, truncated}]},
+    [{error, truncated} = emmap:pread(File, 3 * ?PAGE, 10) || {_, File} <- Files],
+    [ok = emmap:close(File) || {_, File} <- Files],
+    {Again, enomem} = open_all(fun open_anonymous/0, []),
+    Again ++ Kept.
 
 %% Replacing a mapping takes no new one where it is replaced whole.
 closing_with_no_mappings_left_gives_back_the_disk(Config) ->
     Dir = ?config(dir, Config),
     case emmap_vm:may_mount(Dir) of
         true ->
-            with_all_mappings(
-              fun(_) -> ok end,
-              fun() ->
+            where_mappings_can_be_used_up(
+              fun(_) ->
                       Used = emmap_vm:used(Dir),
                       Name = filename:join(Dir, "large"),
                       %% More than one slice of those that close goes by.
@@ -306,9 +309,7 @@ drop(Holder) ->
     Holder ! drop,
     receive {'DOWN', Reference, process, Holder, normal} -> ok end.
 
-with_all_mappings(Then, Afterwards) -> with_all_mappings(Then, Afterwards, #{}).
-
-with_all_mappings(Then, Afterwards, Options) ->
+with_all_mappings(Then, Afterwards) ->
     where_mappings_can_be_used_up(
       fun(Count) ->
               Before = mappings(),
@@ -321,7 +322,7 @@ with_all_mappings(Then, Afterwards, Options) ->
               receive {'DOWN', Reference, process, Pid, Why} -> {_, normal} = {Why, Why} end,
               eventually(fun() -> mappings() =< Before + 50 end),
               Afterwards()
-      end, Options).
+      end, #{}).
 
 %% Runs the function in a VM, with the number of mappings that it may have.
 where_mappings_can_be_used_up(Fun, Options) ->

@@ -37,7 +37,6 @@ all() ->
      rebar3_project_takes_a_git_dependency, rebar3_project_takes_a_checkout, mix_project_takes_a_git_dependency,
      mix_project_takes_a_directory].
 
-%% A project with a git dependency builds the library from nothing.
 suite() -> [{timetrap, {minutes, 5}}].
 
 init_per_suite(Config) ->
@@ -219,8 +218,21 @@ printed_value(Line, Mark) ->
 rebar3_project_takes_a_git_dependency(Config) ->
     Deps = replace(block(<<"rebar.config">>, 1, Config), <<?PLACEHOLDER>>, repository(Config)),
     Project = rebar3_project(Deps, Config),
-    {0, _} = run(Project, program("rebar3"), ["compile"], []),
+    {0, _} = run(Project, program("rebar3"), ["compile"], [prebuilt(Config)]),
     ?assertEqual(<<"0">>, counter_of(Project, "_build/default/lib")).
+
+%% What a user without Swift has: a library that was built elsewhere. That the sources build where a dependency from git
+%% is put, Tests/packages/rebar3_project sees.
+prebuilt(Config) ->
+    Name = string:trim(element(2, {0, _} = run(emmap_test:root(), "/bin/sh", ["build.sh", "name"], []))),
+    Prebuilt = filename:join(?config(directory, Config), "prebuilt"),
+    Library = unicode:characters_to_list([filename:join(Prebuilt, Name), ".so"]),
+    ok = filelib:ensure_dir(Library),
+    {ok, Bytes} = file:read_file(filename:join([filename:dirname(ebin()), "priv", "emmap.so"])),
+    ok = file:write_file(Library, Bytes),
+    Sum = [io_lib:format("~2.16.0b", [Byte]) || <<Byte>> <= crypto:hash(sha256, Bytes)],
+    ok = file:write_file([Library, ".sha256"], [Sum, "  ", Name, ".so\n"]),
+    {"EMMAP_PREBUILT", Prebuilt}.
 
 rebar3_project_takes_a_checkout(Config) ->
     Project = rebar3_project(block(<<"rebar.config">>, 2, Config), Config),
@@ -230,16 +242,7 @@ rebar3_project_takes_a_checkout(Config) ->
     ?assertEqual(<<"0">>, counter_of(Project, "_build/default/checkouts")).
 
 mix_project_takes_a_git_dependency(Config) ->
-    %% What a user without Swift has: a library that was built elsewhere.
-    Name = string:trim(element(2, {0, _} = run(emmap_test:root(), "/bin/sh", ["build.sh", "name"], []))),
-    Prebuilt = filename:join(?config(directory, Config), "prebuilt"),
-    Library = unicode:characters_to_list([filename:join(Prebuilt, Name), ".so"]),
-    ok = filelib:ensure_dir(Library),
-    {ok, Bytes} = file:read_file(filename:join([filename:dirname(ebin()), "priv", "emmap.so"])),
-    ok = file:write_file(Library, Bytes),
-    Sum = [io_lib:format("~2.16.0b", [Byte]) || <<Byte>> <= crypto:hash(sha256, Bytes)],
-    ok = file:write_file([Library, ".sha256"], [Sum, "  ", Name, ".so\n"]),
-    mix_project(block(<<"mix.exs">>, 1, Config), [{"EMMAP_PREBUILT", Prebuilt}], Config).
+    mix_project(block(<<"mix.exs">>, 1, Config), [prebuilt(Config)], Config).
 
 mix_project_takes_a_directory(Config) ->
     ok = file:make_symlink(emmap_test:root(), filename:join(?config(directory, Config), "emmap")),
