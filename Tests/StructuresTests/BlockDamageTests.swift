@@ -35,12 +35,13 @@ import Testing
   private func flips(_ bytes: [UInt8]) -> [(offset: Int, bits: Range<Int>)] {
     if Self.isLong { return bytes.indices.map { ($0, 0..<8) } }
     let layout = BlockLayout(blockSize: 16, wordsPerGroup: 1)
-    var result = [0..<64, 4096..<4160, 8192..<8256].flatMap { Array($0) }.map { (offset: $0, bits: 0..<8) }
+    var result = [0..<64, 4096..<4160, 8192..<8256].flatMap { Array($0) }.map { (offset: $0, bits: bits(of: $0)) }
     for group in 0..<layout.groups(of: layout.capacity(of: bytes.count)) {
       let start = layout.offset(ofGroup: group)
-      for offset in 0..<80 { result.append((start + offset, 0..<8)) }
+      for offset in 0..<80 { result.append((start + offset, bits(of: offset))) }
       for offset in 0..<512 {
-        result.append((start + BlockLayout.descriptors + offset, group == 0 ? 0..<8 : (offset % 8)..<(offset % 8 + 1)))
+        let flipped = group == 0 ? bits(of: offset) : (offset % 8)..<(offset % 8 + 1)
+        result.append((start + BlockLayout.descriptors + offset, flipped))
       }
       for offset in 0..<512 where start + layout.data + offset < bytes.count {
         result.append((start + layout.data + offset, (offset % 8)..<(offset % 8 + 1)))

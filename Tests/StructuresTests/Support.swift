@@ -8,6 +8,9 @@ import Synchronization
 /// Whether the code watches its own memory, or its threads.
 let isSanitized = unsafe dlsym(nil, "__asan_init") != nil || dlsym(nil, "__tsan_init") != nil
 
+/// The bits of a byte to flip. The code that looks at it is the same for all of them: sanitizers see enough with one.
+func bits(of offset: Int) -> Range<Int> { isSanitized ? offset % 8..<offset % 8 + 1 : 0..<8 }
+
 /// A queue that does not move, on a simulated disk or a mapped file.
 final class Held<Store: Storage & ~Copyable>: @unchecked Sendable {
   let queue: Queue<Store>
