@@ -54,6 +54,32 @@ import Testing
     #expect(try queue.length(queue.consumer("")) == 0)
   }
 
+  /// Somebody has seen where the newest is, and is held up, while others push, pop and sync, until that segment is gone.
+  @Test func who_comes_late_needs_nothing_that_is_gone() throws {
+    for comes in [false, true] {
+      let disk = Disk()
+      let queue = try open(disk)
+      let seen = queue.queue.pusher.locked { Place(position: $0.position, number: $0.number, epoch: queue.queue.epoch) }
+      for number in 0..<6 {
+        try queue.push(message(number, 60_000))
+        #expect(try queue.pop() == [message(number, 60_000)])
+      }
+      #expect(queue.queue.table.locked { $0.first } > 1)
+      if comes {
+        let late = try unsafe withBuffers([[UInt8]("late".utf8)]) { (buffers) throws(StructureError) in
+          try unsafe queue.queue.consumer(buffers[0], fromOldest: false, seen)
+        }
+        #expect(try queue.pop(1, late) == [])
+      } else {
+        try queue.queue.sync(from: seen)
+      }
+      try queue.push(message(7))
+      let again = try open(disk.afterKill())
+      #expect(try again.pop(9) == [message(7)])
+      if comes { #expect(try again.pop(9, again.consumer("late")) == [message(7)]) }
+    }
+  }
+
   @Test func what_was_taken_comes_back_first_and_in_order() throws {
     let disk = Disk()
     var queue = try open(disk)
