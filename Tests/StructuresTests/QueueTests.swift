@@ -424,6 +424,20 @@ import Testing
   }
 
   /// Two push and two pop, one syncs: every message comes once, those of a pusher in its order, batches together.
+  /// Others wait for the table meanwhile. One by one, each of them would move all that are free.
+  @Test func many_segments_come_and_go_at_once() throws {
+    let count = 500_000
+    var table = SegmentTable()
+    let time = ContinuousClock().measure {
+      table.grow(by: count)
+      while table.append() {}
+      table.release(below: count)
+    }
+    #expect(table.free.count == count)
+    #expect(table.first == count)
+    #expect(time < .seconds(5))
+  }
+
   @Test func threads_lose_and_double_nothing() throws {
     let directory = try TemporaryDirectory()
     let queue = try open(directory.file())
