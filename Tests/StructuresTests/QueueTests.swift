@@ -438,6 +438,27 @@ import Testing
     #expect(time < .seconds(5))
   }
 
+  @Test func a_large_message_is_not_read_where_that_may_not_take_long() throws {
+    let disk = Disk()
+    let queue = try open(disk)
+    let name = queue.first
+    for size in [1_000_000, 65_000] { try queue.push(message(size, size)) }
+    for size in [1_000_000, 65_000] {
+      let reads = disk.reads
+      let failure = error { () throws(StructureError) in
+        _ = try unsafe queue.queue.pop(1, name, mayBlock: false) { _ in }
+      }
+      if size > 65_536 {
+        #expect(failure == .wouldWait)
+        #expect(disk.reads - reads < 4)
+        #expect(try queue.pop() == [message(size, size)])
+      } else {
+        #expect(failure == nil)
+      }
+    }
+    #expect(try queue.pop() == [])
+  }
+
   @Test func threads_lose_and_double_nothing() throws {
     let directory = try TemporaryDirectory()
     let queue = try open(directory.file())
