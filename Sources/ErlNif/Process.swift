@@ -44,13 +44,14 @@ extension Environment {
     self.term = unsafe make(Environment(environment)).raw
   }
 
-  /// Sends the message, from a call or, without one, from a thread of the library. Nothing happens if the receiver has
-  /// ended. Returns the message where the caller has: on a dirty scheduler it may be killed while its call goes on, which
+  /// Sends the message, from a call or a callback or, without one, from a thread of the library. Nothing happens if the
+  /// receiver has ended. Returns the message where the caller has: on a dirty scheduler it may be killed while its call goes on, which
   /// then sends nothing any more.
   public consuming func send(from caller: Environment?) -> Letter? {
     var to = receiver.raw
     let isSent = unsafe enif_send(caller?.raw, &to, environment, term) != 0
-    if !isSent, let caller, unsafe enif_is_current_process_alive(caller.raw) == 0 { return self }
+    // In a callback no process is the caller, and the VM does not let itself be asked.
+    if !isSent, let caller, caller.caller() != nil, !caller.isProcessAlive { return self }
     unsafe enif_free_env(environment)
     return nil
   }

@@ -54,6 +54,32 @@ import Testing
     #expect(try queue.length(queue.consumer("")) == 0)
   }
 
+  /// Somebody has seen where the newest is, and is held up, while others push, pop and sync, until that segment is gone.
+  @Test func who_comes_late_needs_nothing_that_is_gone() throws {
+    for comes in [false, true] {
+      let disk = Disk()
+      let queue = try open(disk)
+      let seen = queue.queue.pusher.locked { Place(position: $0.position, number: $0.number, epoch: queue.queue.epoch) }
+      for number in 0..<6 {
+        try queue.push(message(number, 60_000))
+        #expect(try queue.pop() == [message(number, 60_000)])
+      }
+      #expect(queue.queue.table.locked { $0.first } > 1)
+      if comes {
+        let late = try unsafe withBuffers([[UInt8]("late".utf8)]) { (buffers) throws(StructureError) in
+          try unsafe queue.queue.consumer(buffers[0], fromOldest: false, seen)
+        }
+        #expect(try queue.pop(1, late) == [])
+      } else {
+        try queue.queue.sync(from: seen)
+      }
+      try queue.push(message(7))
+      let again = try open(disk.afterKill())
+      #expect(try again.pop(9) == [message(7)])
+      if comes { #expect(try again.pop(9, again.consumer("late")) == [message(7)]) }
+    }
+  }
+
   @Test func what_was_taken_comes_back_first_and_in_order() throws {
     let disk = Disk()
     var queue = try open(disk)
@@ -399,6 +425,41 @@ import Testing
   }
 
   /// Two push and two pop, one syncs: every message comes once, those of a pusher in its order, batches together.
+  /// Others wait for the table meanwhile. One by one, each of them would move all that are free.
+  @Test func many_segments_come_and_go_at_once() throws {
+    let count = 500_000
+    var table = SegmentTable()
+    let time = ContinuousClock().measure {
+      table.grow(by: count)
+      while table.append() {}
+      table.release(below: count)
+    }
+    #expect(table.free.count == count)
+    #expect(table.first == count)
+    #expect(time < .seconds(5))
+  }
+
+  @Test func a_large_message_is_not_read_where_that_may_not_take_long() throws {
+    let disk = Disk()
+    let queue = try open(disk)
+    let name = queue.first
+    for size in [1_000_000, 65_000] { try queue.push(message(size, size)) }
+    for size in [1_000_000, 65_000] {
+      let reads = disk.reads
+      let failure = error { () throws(StructureError) in
+        _ = try unsafe queue.queue.pop(1, name, mayBlock: false) { _ in }
+      }
+      if size > 65_536 {
+        #expect(failure == .wouldWait)
+        #expect(disk.reads - reads < 4)
+        #expect(try queue.pop() == [message(size, size)])
+      } else {
+        #expect(failure == nil)
+      }
+    }
+    #expect(try queue.pop() == [])
+  }
+
   @Test func threads_lose_and_double_nothing() throws {
     let directory = try TemporaryDirectory()
     let queue = try open(directory.file())

@@ -26,8 +26,8 @@ all() ->
      a_named_owner_is_restarted_without_loss, an_owner_without_a_queue_does_not_start,
      wrong_arguments_are_explained, errors_have_texts,
      a_full_disk_leaves_the_queue_as_it_was, no_mail_is_left_behind,
-     a_killed_process_leaves_nobody_waiting, a_killed_pusher_leaves_nobody_waiting, behaves_as_queue,
-     wrong_model_is_found_and_shrunk, killed_vms_lose_nothing].
+     a_killed_process_leaves_nobody_waiting, a_killed_pusher_leaves_nobody_waiting, waiters_end_together,
+     behaves_as_queue, wrong_model_is_found_and_shrunk, killed_vms_lose_nothing].
 
 init_per_testcase(Case, Config) -> emmap_test:directory(Case, Config).
 end_per_testcase(_, _) -> ok.
@@ -250,6 +250,23 @@ a_killed_pusher_leaves_nobody_waiting(Config) ->
              receive {'DOWN', Monitor, process, _, _} -> ok end
          end
      end || Round <- lists:seq(1, 30)].
+
+%% Where one that waited has ended another is told, which may be ending, too.
+waiters_end_together(Config) ->
+    Path = emmap_test:path(Config, "queue"),
+    emmap_vm:survives(fun() -> waiters_end_together(Path, 1000) end, #{args => ["+S", "4"]}).
+
+waiters_end_together(Path, Rounds) ->
+    {ok, Queue} = emmap_queue:open(Path, [{segment_size, 65536}]),
+    [begin
+         Waiting = [spawn_monitor(fun() -> emmap_queue:pop(Queue, infinity) end) || _ <- lists:seq(1, 20)],
+         erlang:yield(),
+         [spawn(fun() -> [exit(Pid, kill) || {Pid, _} <- Some] end)
+          || Some <- tuple_to_list(lists:split(10, Waiting))],
+         [receive {'DOWN', Monitor, process, _, _} -> ok end || {_, Monitor} <- Waiting]
+     end || _ <- lists:seq(1, Rounds)],
+    ok = emmap_queue:push(Queue, message),
+    {ok, message} = emmap_queue:pop(Queue, infinity).
 
 no_mail_is_left_behind(Config) ->
     Queue = open(Config),

@@ -45,7 +45,8 @@ extension Queue where Store: ~Copyable {
   private func sync(
     from tail: Place, _ extent: SyncExtent, _ checkpoint: inout Checkpoint
   ) throws(StructureError) {
-    // Not back: somebody else may have come later, and been first.
+    // Not back: somebody else may have come later, and been first. Segments that were needed at `tail` may have been used
+    // again since.
     let last = checkpoint.superblock
     var superblock = last
     superblock.isClean = false
@@ -53,7 +54,7 @@ extension Queue where Store: ~Copyable {
     superblock.epoch = UInt64(epoch)
     superblock.tail = max(last.tail, UInt64(tail.position))
     superblock.number = max(last.number, UInt64(tail.number))
-    let first = firstNeeded(tail, willSync: true)
+    let first = max(firstNeeded(tail, willSync: true), Int(last.oldest) &<< shift)
     superblock.oldest = UInt64(first &>> shift)
     #if DEBUG
       if omits(.superblockLast) { try write(superblock) }

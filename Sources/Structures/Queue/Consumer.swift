@@ -59,6 +59,7 @@ extension Queue where Store: ~Copyable {
     return try consumers[name.index].withLock(mayWait: mayBlock) { (consumer) throws(StructureError) in
       try check()
       guard consumer.isInUse && consumer.incarnation == name.incarnation else { throw .notFound }
+      consumer.reader.most = mayBlock ? .max : Reader.briefBytes
       return try body(&consumer)
     }
   }

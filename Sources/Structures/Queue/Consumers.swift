@@ -7,19 +7,28 @@ extension Queue where Store: ~Copyable {
   /// distinguishes nothing.
   public func consumer(_ name: UnsafeRawBufferPointer, fromOldest: Bool) throws(StructureError) -> ConsumerName {
     let tail = pusher.locked { Place(position: $0.position, number: $0.number, epoch: epoch) }
-    return try checkpoint.withLock { (_) throws(StructureError) in
+    return try unsafe consumer(name, fromOldest: fromOldest, tail)
+  }
+
+  /// The same by somebody who has seen `tail` behind the newest.
+  func consumer(
+    _ name: UnsafeRawBufferPointer, fromOldest: Bool, _ tail: Place
+  ) throws(StructureError) -> ConsumerName {
+    try checkpoint.withLock { (_) throws(StructureError) in
       try check()
       if let found = try unsafe find(name) { return found }
       var free = -1
-      var oldest = tail
+      var oldest: Place? = nil
       for index in 0..<ConsumerSlot.count {
         consumers[index].locked { consumer in
           if !consumer.isInUse && free < 0 { free = index }
-          if consumer.isInUse && consumer.place.position < oldest.position { oldest = consumer.place }
+          if consumer.isInUse && consumer.place.position < oldest?.position ?? .max { oldest = consumer.place }
         }
       }
-      guard free >= 0 else { throw .full }
-      return try unsafe make(name, free, at: fromOldest ? oldest : tail)
+      // There always is a consumer: the last one stays.
+      guard free >= 0, let oldest else { throw .full }
+      // All may have passed `tail` meanwhile, and what is before them been used again.
+      return try unsafe make(name, free, at: fromOldest || tail.position < oldest.position ? oldest : tail)
     }
   }
 

@@ -12,7 +12,11 @@ struct Reader: ~Copyable {
   var segmentOffset = 0
   /// A message that does not fit in the window, or is made of pieces.
   var assembly = Buffer()
+  /// Of a longer message nothing is read: it has to be read where it may take long.
+  var most = Int.max
 
+  /// Up to how many bytes are read where that may not take long.
+  static var briefBytes: Int { 64 << 10 }
   static var windowBytes: Int { 16 << 10 }
   /// Beyond this an assembly is not kept.
   static var keptBytes: Int { 1 << 20 }
@@ -58,6 +62,7 @@ extension Queue where Store: ~Copyable {
     var payload: UnsafeRawPointer
     let isAssembled = size > Reader.windowBytes
     if isAssembled {
+      if assembled &+ count > reader.most { throw .wouldWait }
       let target = unsafe try reader.assembly.reserve(assembled &+ padded(count))
       let source = reader.segmentOffset &+ (position & mask) &+ Format.recordHeader
       try unsafe storage.read(at: source, count: padded(count), into: target + assembled)

@@ -28,7 +28,7 @@ struct SegmentTable: ~Copyable {
 
   /// Adds free segments that the file has got.
   mutating func grow(by more: Int) {
-    for slot in stride(from: count + more - 1, through: count, by: -1) { free.insert(slot, at: 0) }
+    free.insert(contentsOf: count..<count + more, at: 0)
     count += more
   }
 
@@ -51,7 +51,7 @@ struct SegmentTable: ~Copyable {
       if slots.isEmpty { first = max(first, limit) }
       return
     }
-    for index in 0..<gone { free.insert(slots[index], at: 0) }
+    free.insert(contentsOf: slots[..<gone].reversed(), at: 0)
     slots.removeFirst(gone)
     first += gone
     if slots.isEmpty { first = max(first, limit) }
