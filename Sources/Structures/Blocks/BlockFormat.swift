@@ -208,7 +208,8 @@ struct Sealed {
   @inline(__always)
   private func check(_ value: UInt, _ place: Int) -> UInt {
     var state = Checksum.State()
-    checksum.add(UInt64(value), UInt64(truncatingIfNeeded: place), to: &state)
+    checksum.add(UInt64(value), to: &state)
+    checksum.add(UInt64(truncatingIfNeeded: place), to: &state)
     let folded = (state.register ^ state.register &>> 16) & 0xFFFF
     return folded == 0 ? 1 : UInt(folded)
   }

@@ -73,8 +73,9 @@ extension Blocks where Store: ~Copyable {
   @inline(__always)
   func crc(_ data: Checksum.State, address: Int, length: Int, mark: UInt) -> UInt32 {
     var state = data
-    checksum.add(
-      UInt64(truncatingIfNeeded: address), UInt64(mark), UInt64(truncatingIfNeeded: length), to: &state)
+    checksum.add(UInt64(truncatingIfNeeded: address), to: &state)
+    checksum.add(UInt64(mark), to: &state)
+    checksum.add(UInt64(truncatingIfNeeded: length), to: &state)
     return state.value
   }
 
