@@ -122,6 +122,17 @@ struct BlockLayout: Sendable {
     return offset(ofGroup: group) &+ data &+ rest &* blockSize
   }
 
+  /// Where a block's word, its descriptor and its data are.
+  @inline(__always)
+  func offsets(of address: Int) -> (word: Int, descriptor: Int, data: Int) {
+    let (group, rest) = address.quotientAndRemainder(dividingBy: blocksPerGroup)
+    let start = offset(ofGroup: group)
+    return (
+      start &+ Self.bitmap &+ rest / Self.bitsPerWord &* 8, start &+ Self.descriptors &+ rest &* Self.descriptor,
+      start &+ data &+ rest &* blockSize
+    )
+  }
+
   /// How many blocks a file of so many bytes has room for.
   func capacity(of size: Int) -> Int {
     if size < Self.groups { return 0 }
