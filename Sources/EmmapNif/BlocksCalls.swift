@@ -27,7 +27,7 @@ extension Call {
     _ handle: UnsafeMutablePointer<BlocksHandle>, _ address: Int, _ total: inout Int
   ) throws(StructureError) -> Term {
     var term = atoms.ok
-    total = try unsafe handle.pointee.blocks.read(address) { (count) throws(StructureError) in
+    total = try unsafe handle.pointee.blocks.read(address, mayBlock: false) { (count) throws(StructureError) in
       if count > inlineBytes { throw .wouldWait }
       guard let binary = unsafe env.newBinary(count: count) else { throw .file(.noMemory) }
       unsafe term = binary.term
@@ -44,7 +44,7 @@ extension Call {
   ) throws(StructureError) -> Term {
     var term = atoms.ok
     var large: LargeBinary? = nil
-    total &+= try unsafe handle.pointee.blocks.read(address) { (count) throws(StructureError) in
+    total &+= try unsafe handle.pointee.blocks.read(address, mayBlock: mayBlock) { (count) throws(StructureError) in
       if let buffer = unsafe buffer { return unsafe buffer }
       if !mayBlock && count > inlineBytes { throw .wouldWait }
       // A second one takes the place of the first.

@@ -17,10 +17,10 @@ final class HeldBlocks<Store: Storage & ~Copyable>: @unchecked Sendable {
     }
   }
 
-  func read(_ address: Int) throws(StructureError) -> [UInt8] {
+  func read(_ address: Int, mayBlock: Bool = true) throws(StructureError) -> [UInt8] {
     let copy = UnsafeMutableRawPointer.allocate(byteCount: blocks.blockSize, alignment: 8)
     defer { unsafe copy.deallocate() }
-    let count = try unsafe blocks.read(address) { _ in unsafe copy }
+    let count = try unsafe blocks.read(address, mayBlock: mayBlock) { _ in unsafe copy }
     return unsafe [UInt8](UnsafeRawBufferPointer(start: copy, count: count))
   }
 

@@ -7,26 +7,27 @@ extension Blocks where Store: ~Copyable {
   /// Reads a block to where `target`, which is given the number of its bytes, says; returns that number. Its bytes are
   /// those that were stored: else `target` is called again, or this throws. What that throws itself goes through.
   ///
-  /// Throws `notFound` if there is no such block, and `corrupt` if its bytes are not what was stored.
+  /// Throws `notFound` if there is no such block, and `corrupt` if its bytes are not what was stored. With `mayBlock` false
+  /// it throws `wouldWait` where it would have to wait for those who store to say which.
   @inline(__always)
   public func read(
-    _ address: Int, into target: (_ count: Int) throws(StructureError) -> UnsafeMutableRawPointer
+    _ address: Int, mayBlock: Bool, into target: (_ count: Int) throws(StructureError) -> UnsafeMutableRawPointer
   ) throws(StructureError) -> Int {
     try check()
     guard address >= 0 && address < capacity.load(ordering: .acquiring) else { throw .notFound }
     if let count = try unsafe tryRead(address, target) { return count }
-    return try unsafe readAlone(address, target)
+    return try unsafe readAlone(address, mayBlock: mayBlock, target)
   }
 
   /// Tells a block that is stored anew all the time from a damaged one.
   @inline(never)
   private func readAlone(
-    _ address: Int, _ target: (_ count: Int) throws(StructureError) -> UnsafeMutableRawPointer
+    _ address: Int, mayBlock: Bool, _ target: (_ count: Int) throws(StructureError) -> UnsafeMutableRawPointer
   ) throws(StructureError) -> Int {
     for _ in 0..<3 {
       if let count = try unsafe tryRead(address, target) { return count }
     }
-    return try withAllLanes { () throws(StructureError) in
+    return try withAllLanes(mayBlock: mayBlock) { () throws(StructureError) in
       guard let count = try unsafe tryRead(address, target) else { throw .corrupt(address) }
       return count
     }
