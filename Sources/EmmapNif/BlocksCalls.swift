@@ -21,33 +21,44 @@ extension Call {
   @inline(__always)
   fileprivate var callerNumber: UInt { (env.caller()?.word ?? 0) >> 4 }
 
-  /// A binary of a block; or its bytes go to `buffer`, and a binary is not made. It is a large function: there are two of
-  /// it, for a single read and for all others.
+  /// A binary of a block of few bytes; `total` is their number.
   @inline(__always)
+  fileprivate func smallBlock(
+    _ handle: UnsafeMutablePointer<BlocksHandle>, _ address: Int, _ total: inout Int
+  ) throws(StructureError) -> Term {
+    var term = atoms.ok
+    total = try unsafe handle.pointee.blocks.read(address, mayBlock: false) { (count) throws(StructureError) in
+      if count > inlineBytes { throw .wouldWait }
+      guard let binary = unsafe env.newBinary(count: count) else { throw .file(.noMemory) }
+      unsafe term = binary.term
+      return unsafe binary.start
+    }
+    return term
+  }
+
+  /// A binary of any block; or its bytes go to `buffer`, and a binary is not made. Their number is added to `total`.
+  @inline(never)
   fileprivate func block(
     _ handle: UnsafeMutablePointer<BlocksHandle>, _ address: Int, _ buffer: UnsafeMutableRawPointer?, mayBlock: Bool,
     _ total: inout Int
   ) throws(StructureError) -> Term {
-    try unsafe handle.pointee.blocks.read(address) { (count, fill) throws(StructureError) -> Term in
-      total = count
-      if let buffer = unsafe buffer {
-        try unsafe fill(buffer)
-        return atoms.ok
-      }
+    var term = atoms.ok
+    var large: LargeBinary? = nil
+    total &+= try unsafe handle.pointee.blocks.read(address, mayBlock: mayBlock) { (count) throws(StructureError) in
+      if let buffer = unsafe buffer { return unsafe buffer }
       if !mayBlock && count > inlineBytes { throw .wouldWait }
-      return try unsafe binary(count: count, fill)
+      // A second one takes the place of the first.
+      large = nil
+      if count > largeBytes {
+        large = LargeBinary(count: count)
+        guard let start = unsafe large?.start else { throw .file(.noMemory) }
+        return unsafe start
+      }
+      guard let binary = unsafe env.newBinary(count: count) else { throw .file(.noMemory) }
+      unsafe term = binary.term
+      return unsafe binary.start
     }
-  }
-
-  @inline(never)
-  fileprivate func oneOfMany(
-    _ handle: UnsafeMutablePointer<BlocksHandle>, _ address: Int, _ buffer: UnsafeMutableRawPointer?, mayBlock: Bool,
-    _ total: inout Int
-  ) throws(StructureError) -> Term {
-    var length = 0
-    let term = try unsafe block(handle, address, buffer, mayBlock: mayBlock, &length)
-    total &+= length
-    return term
+    return large.take()?.term(in: env) ?? term
   }
 
   /// An address, or `done`.
@@ -94,10 +105,13 @@ enum BlocksRead: StructureCall {
   static var name: StaticString { "blocks_read" }
   static var blocking: NifFunction { { unsafe perform(BlocksRead.self, $0, $1, $2, mayBlock: true) } }
 
+  @inline(__always)
   static func answer(_ call: Call, mayBlock: Bool) throws(StructureError) -> Term? {
-    let handle = try unsafe call.blocks()
+    let (handle, address) = (try unsafe call.blocks(), try call.number(1))
     var total = 0
-    let block = try unsafe call.block(handle, try call.number(1), nil, mayBlock: mayBlock, &total)
+    let block =
+      unsafe mayBlock
+      ? try call.block(handle, address, nil, mayBlock: true, &total) : try call.smallBlock(handle, address, &total)
     call.charge(1, total)
     return block
   }
@@ -138,7 +152,7 @@ enum BlocksReadList: StructureCall {
           return false
         }
         do throws(StructureError) {
-          let block = try unsafe call.oneOfMany(handle, address, nil, mayBlock: mayBlock, &total)
+          let block = try unsafe call.block(handle, address, nil, mayBlock: mayBlock, &total)
           blocks.append(call.env.tuple(call.env.integer(address), block))
           return true
         } catch {
@@ -181,7 +195,7 @@ enum BlocksCheck: StructureCall {
       next = try unsafe handle.pointee.blocks.forEach(from: from, words: checkedBlocks) {
         (address) throws(StructureError) in
         do throws(StructureError) {
-          _ = try unsafe call.oneOfMany(handle, address, buffer, mayBlock: true, &total)
+          _ = try unsafe call.block(handle, address, buffer, mayBlock: true, &total)
           count &+= 1
         } catch {
           switch error {

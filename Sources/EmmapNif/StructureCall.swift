@@ -5,6 +5,8 @@ import Structures
 
 /// Up to how many bytes a structure stores or reads on a normal scheduler.
 let inlineBytes = 64 << 10
+/// Beyond how many a binary is made that needs not end the VM where memory is out.
+let largeBytes = 1 << 20
 /// Up to how many messages or blocks.
 let inlineCount = 1000
 /// How many bytes are a hundredth of a time slice of a millisecond, and what a message or block costs beside its bytes.
@@ -49,7 +51,7 @@ extension Call {
   func binary(
     count: Int, _ fill: (UnsafeMutableRawPointer) throws(StructureError) -> Void
   ) throws(StructureError) -> Term {
-    if count <= 1 << 20 { return try unsafe env.binary(count: count, fill) }
+    if count <= largeBytes { return try unsafe env.binary(count: count, fill) }
     guard let binary = try unsafe env.largeBinary(count: count, fill) else { throw .file(.noMemory) }
     return binary
   }

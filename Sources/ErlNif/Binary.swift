@@ -11,20 +11,22 @@ extension Environment {
     return Term(term)
   }
 
+  /// Makes a binary of `count` bytes, as `binary` does, for the caller to write to before the call ends.
+  @inline(__always)
+  public func newBinary(count: Int) -> (term: Term, start: UnsafeMutableRawPointer)? {
+    var term: ERL_NIF_TERM = 0
+    guard let bytes = unsafe enif_make_new_binary(raw, count, &term) else { return nil }
+    return (Term(term), UnsafeMutableRawPointer(bytes))
+  }
+
   /// Makes a binary of `count` bytes that `fill` fills, outside the heap. Nil when memory is out, where `binary` would
   /// end the VM.
   public func largeBinary<E: Error>(
     count: Int, _ fill: (UnsafeMutableRawPointer) throws(E) -> Void
   ) throws(E) -> Term? {
-    var binary = unsafe ErlNifBinary()
-    guard unsafe enif_alloc_binary(count, &binary) != 0, let bytes = unsafe binary.data else { return nil }
-    do throws(E) {
-      try unsafe fill(UnsafeMutableRawPointer(bytes))
-    } catch {
-      unsafe enif_release_binary(&binary)
-      throw error
-    }
-    return unsafe Term(enif_make_binary(raw, &binary))
+    guard let binary = LargeBinary(count: count) else { return nil }
+    try unsafe fill(binary.start)
+    return binary.term(in: self)
   }
 
   /// Makes a binary of bytes of another one, which it keeps alive.
@@ -85,5 +87,32 @@ extension Environment {
       guard let binary = place.baseAddress, unsafe enif_inspect_binary(raw, term.raw, binary) != 0 else { return nil }
       return unsafe UnsafeRawBufferPointer(start: binary.pointee.data, count: binary.pointee.size)
     }
+  }
+}
+
+/// A binary outside the heap that no term stands for yet.
+@safe public struct LargeBinary: ~Copyable {
+  private var raw: ErlNifBinary
+  /// Whether it is to be freed with this object, and not with a term.
+  private var isOwned = true
+  /// Its first byte.
+  public let start: UnsafeMutableRawPointer
+
+  /// Allocates `count` bytes; nil when memory is out.
+  public init?(count: Int) {
+    var raw = unsafe ErlNifBinary()
+    guard unsafe enif_alloc_binary(count, &raw) != 0, let bytes = unsafe raw.data else { return nil }
+    (unsafe self.raw, unsafe self.start) = unsafe (raw, UnsafeMutableRawPointer(bytes))
+  }
+
+  /// Makes the term, after which nothing is to be written to it.
+  public consuming func term(in environment: Environment) -> Term {
+    isOwned = false
+    return unsafe Term(enif_make_binary(environment.raw, &raw))
+  }
+
+  deinit {
+    var raw = unsafe raw
+    if isOwned { unsafe enif_release_binary(&raw) }
   }
 }

@@ -121,6 +121,47 @@ import Testing
     }
   }
 
+  /// A page is lost, and then mapped afresh by the access itself or by somebody before it looks.
+  @Test(arguments: [false, true])
+  func an_access_of_several_places_is_done_again_where_one_of_them_is_lost_and_only_then(_ heals: Bool) throws {
+    let touched = [1, 3, 6]
+    for page in 0..<8 {
+      let handle = try Handle(path, [.write, .shared])
+      let besides: InlineArray<2, Extent> = [Extent(2 * pageBytes - 8, 8), Extent(3 * pageBytes, 16)]
+      var runs = 0
+      let outcome = try unsafe handle.file.access(
+        .load, at: 6 * pageBytes, count: 2 * pageBytes, besides: besides, .unlimited
+      ) { _, start, count in
+        runs += 1
+        if runs == 1 {
+          handle.losePage(at: page * pageBytes)
+          if heals { #expect(failure { () throws(Failure) in _ = try handle.file.remap() } == nil) }
+        }
+        return (count, touched: 8)
+      }
+      guard case .done(2 * pageBytes) = outcome else {
+        Issue.record("\(outcome)")
+        continue
+      }
+      #expect(runs == (touched.contains(page) ? 2 : 1), "page \(page)")
+    }
+  }
+
+  @Test func an_access_of_several_places_says_what_is_wrong_with_any_of_them() throws {
+    for page in 0..<4 {
+      let handle = try Handle(path, [.write, .shared])
+      let besides: InlineArray<2, Extent> = [Extent(0, 8), Extent(pageBytes, 16)]
+      let reason = failure { () throws(Failure) in
+        try unsafe handle.file.access(.load, at: 2 * pageBytes, count: 8, besides: besides, .unlimited) {
+          _, _, count in
+          handle.losePage(at: page * pageBytes)
+          return ((), touched: count)
+        }
+      }
+      #expect(reason == (page < 3 ? .system(EIO) : nil))
+    }
+  }
+
   @Test func an_access_meets_close() throws {
     for access in [Access.read, .borrow, .load, .change] {
       let handle = try Handle(path, [.write, .shared])

@@ -17,13 +17,11 @@ final class HeldBlocks<Store: Storage & ~Copyable>: @unchecked Sendable {
     }
   }
 
-  func read(_ address: Int) throws(StructureError) -> [UInt8] {
-    try unsafe blocks.read(address) { (count, fill) throws(StructureError) in
-      let copy = UnsafeMutableRawBufferPointer.allocate(byteCount: max(count, 1), alignment: 8)
-      defer { unsafe copy.deallocate() }
-      if let start = copy.baseAddress { try unsafe fill(start) }
-      return unsafe [UInt8](copy.prefix(count))
-    }
+  func read(_ address: Int, mayBlock: Bool = true) throws(StructureError) -> [UInt8] {
+    let copy = UnsafeMutableRawPointer.allocate(byteCount: blocks.blockSize, alignment: 8)
+    defer { unsafe copy.deallocate() }
+    let count = try unsafe blocks.read(address, mayBlock: mayBlock) { _ in unsafe copy }
+    return unsafe [UInt8](UnsafeRawBufferPointer(start: copy, count: count))
   }
 
   func free(_ address: Int, caller: UInt = 0) throws(StructureError) {

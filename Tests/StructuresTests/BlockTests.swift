@@ -100,6 +100,22 @@ import Testing
     inParallel([writer, reader, reader])
   }
 
+  /// It is either damaged or stored anew all the time, and somebody stores.
+  @Test func who_may_not_wait_is_not_held_up_by_a_store_that_takes_long() throws {
+    let disk = Disk()
+    let held = try openBlocks(disk)
+    let address = try held.store(message(1))
+    var byte = message(1)[0] ^ 1
+    try unsafe disk.write(&byte, count: 1, at: BlockLayout(blockSize: 64).offset(ofData: address))
+    let reason = held.blocks.lanes[7].locked { _ in
+      error { () throws(StructureError) in try held.read(address, mayBlock: false) }
+    }
+    #expect(reason == .wouldWait)
+    for mayBlock in [false, true] {
+      #expect(error { () throws(StructureError) in try held.read(address, mayBlock: mayBlock) } == .corrupt(address))
+    }
+  }
+
   // MARK: Bounds
 
   /// What is stored in a file that is nearly full of blocks takes as many accesses as in one that is nearly empty.

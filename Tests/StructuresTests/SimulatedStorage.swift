@@ -156,6 +156,17 @@ struct SimulatedStorage: Storage, ~Copyable {
   func read(at offset: Int, count: Int, into target: UnsafeMutableRawPointer) throws(StructureError) {
     try unsafe disk.read(at: offset, count: count, into: target)
   }
+  func read(
+    word: Int, head: Int, data: Int, count: Int,
+    into target: (_ word: UInt, _ head: (UInt, UInt)) throws(StructureError) -> UnsafeMutableRawBufferPointer
+  ) throws(StructureError) {
+    let first = UInt(bitPattern: try loadWord(at: word))
+    var words: (UInt, UInt) = (0, 0)
+    try unsafe read(at: head, count: 16, into: &words)
+    let bytes = try unsafe target(first, (UInt(littleEndian: words.0), UInt(littleEndian: words.1)))
+    guard let start = bytes.baseAddress, bytes.count <= count else { return }
+    try unsafe read(at: data, count: bytes.count, into: start)
+  }
   func write(_ source: UnsafeRawPointer, count: Int, at offset: Int) throws(StructureError) {
     try unsafe disk.write(source, count: count, at: offset)
   }

@@ -150,12 +150,14 @@ store(Blocks, Data) -> ?badarg([Blocks, Data], {1, not_blocks}).
 %% @doc Reads a block. `{error, not_found}': there is none at this address; `{error, {corrupt, Address}}': its bytes are
 %% not those that were stored.
 -spec read(Blocks :: blocks(), Address :: address()) -> {ok, binary()} | {error, reason()}.
-read(?blocks(Handle), Address) when is_reference(Handle), ?is_address(Address) ->
+read(?blocks(Handle) = Blocks, Address) ->
+    %% The library looks at its arguments anyway; what is wrong with them is asked only then.
     case emmap_nif:blocks_read(Handle, Address) of
         Data when is_binary(Data) -> {ok, Data};
-        Error -> Error
+        Error when is_reference(Handle), ?is_address(Address) -> Error;
+        _ -> ?badarg([Blocks, Address], wrong(Blocks, not_an_address))
     end;
-read(Blocks, Address) -> ?badarg([Blocks, Address], wrong(Blocks, not_an_address)).
+read(Blocks, Address) -> ?badarg([Blocks, Address], {1, not_blocks}).
 
 %% @doc Frees a block, a damaged one too. `{error, not_found}': there is none at this address. A block that was there at
 %% the last sync is stored to again after two more, so that none that was freed comes back, whatever fails.

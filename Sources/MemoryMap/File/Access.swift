@@ -20,7 +20,7 @@ public struct Access: Sendable {
   public static var borrow: Access { Access(clips: true, writes: false, isWhole: false, isOnce: false) }
   /// Bytes are copied in.
   public static var write: Access { Access(clips: false, writes: true, isWhole: true, isOnce: false) }
-  /// A word is loaded.
+  /// A word is loaded, or bytes that say themselves whether they are whole.
   public static var load: Access { Access(clips: false, writes: false, isWhole: false, isOnce: false) }
   /// A word is changed.
   public static var change: Access { Access(clips: false, writes: true, isWhole: false, isOnce: true) }
@@ -41,6 +41,7 @@ extension File {
   /// access is done at most once.
   ///
   /// - Parameters:
+  ///   - besides: bytes before `offset` that `body` touches, too.
   ///   - limit: more bytes than this are `wouldWait`.
   ///   - body: is given the region, the first byte and the number of bytes; returns its result and how many of the
   ///     bytes it has touched. What lies behind those may be lost.
@@ -50,7 +51,8 @@ extension File {
   /// handle was closed, or the file cut short or healed, at that moment.
   @inline(__always)
   public func access<R>(
-    _ access: Access, at offset: Int, count: Int, limit: Int = .max, _ patience: Patience,
+    _ access: Access, at offset: Int, count: Int, besides: InlineArray<2, Extent> = [.none, .none], limit: Int = .max,
+    _ patience: Patience,
     _ body: (UnsafeMutablePointer<Region>, UnsafeMutableRawPointer, Int) -> (R, touched: Int)
   ) throws(Failure) -> Outcome<R> {
     var holds = access.writes && access.isWhole && traits.contains(.locked)
@@ -91,7 +93,8 @@ extension File {
         if access.writes { noteChange() }
         return .done(result)
       }
-      guard let stands = try unsafe stands(access, region, start, touched, since: seen, &refusals, patience) else {
+      let places: InlineArray<3, Extent> = [Extent(offset, touched), besides[0], besides[1]]
+      guard let stands = try unsafe stands(access, region, places, since: seen, &refusals, patience) else {
         return .wouldWait
       }
       if stands && isUndisturbed {
@@ -114,10 +117,22 @@ extension File {
   /// have to wait before. Throws what is wrong with the bytes.
   @inline(never)
   private func stands(
-    _ access: Access, _ region: UnsafeMutablePointer<Region>, _ start: UnsafeMutableRawPointer, _ touched: Int,
-    since seen: Int, _ refusals: inout Refusals, _ patience: Patience
+    _ access: Access, _ region: UnsafeMutablePointer<Region>, _ places: InlineArray<3, Extent>, since seen: Int,
+    _ refusals: inout Refusals, _ patience: Patience
   ) throws(Failure) -> Bool? {
-    let from = unsafe start - region.pointee.base
+    for index in places.indices where index == 0 || places[index].count > 0 {
+      let stands = try unsafe stands(access, region, places[index], since: seen, &refusals, patience)
+      if stands != true { return stands }
+    }
+    return true
+  }
+
+  private func stands(
+    _ access: Access, _ region: UnsafeMutablePointer<Region>, _ place: Extent, since seen: Int,
+    _ refusals: inout Refusals, _ patience: Patience
+  ) throws(Failure) -> Bool? {
+    let (from, touched) = (slack &+ place.offset, place.count)
+    let start = unsafe address(region, place.offset)
     // Before the marks: what we have cut off ourselves is no fault. And after them: they may have gone meanwhile.
     for isLast in [false, true] {
       if isClosed {
@@ -167,6 +182,20 @@ extension File {
       done += slice
     }
   }
+}
+
+/// Bytes of a file.
+public struct Extent: Sendable {
+  let offset: Int
+  let count: Int
+
+  /// So many from `offset` on.
+  @inline(__always)
+  public init(_ offset: Int, _ count: Int) { (self.offset, self.count) = (offset, count) }
+
+  /// No bytes.
+  @inline(__always)
+  public static var none: Extent { Extent(0, 0) }
 }
 
 /// How often the same page was found missing. One that can be read in the ordinary way may still be refused to a

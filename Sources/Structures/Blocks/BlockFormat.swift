@@ -122,6 +122,17 @@ struct BlockLayout: Sendable {
     return offset(ofGroup: group) &+ data &+ rest &* blockSize
   }
 
+  /// Where a block's word, its descriptor and its data are.
+  @inline(__always)
+  func offsets(of address: Int) -> (word: Int, descriptor: Int, data: Int) {
+    let (group, rest) = address.quotientAndRemainder(dividingBy: blocksPerGroup)
+    let start = offset(ofGroup: group)
+    return (
+      start &+ Self.bitmap &+ rest / Self.bitsPerWord &* 8, start &+ Self.descriptors &+ rest &* Self.descriptor,
+      start &+ data &+ rest &* blockSize
+    )
+  }
+
   /// How many blocks a file of so many bytes has room for.
   func capacity(of size: Int) -> Int {
     if size < Self.groups { return 0 }
@@ -208,7 +219,8 @@ struct Sealed {
   @inline(__always)
   private func check(_ value: UInt, _ place: Int) -> UInt {
     var state = Checksum.State()
-    checksum.add(UInt64(value), UInt64(truncatingIfNeeded: place), to: &state)
+    checksum.add(UInt64(value), to: &state)
+    checksum.add(UInt64(truncatingIfNeeded: place), to: &state)
     let folded = (state.register ^ state.register &>> 16) & 0xFFFF
     return folded == 0 ? 1 : UInt(folded)
   }

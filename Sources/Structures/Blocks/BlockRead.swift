@@ -4,55 +4,60 @@ import Synchronization
 // Reading, which takes no lock: what somebody frees or stores meanwhile shows in the descriptor.
 
 extension Blocks where Store: ~Copyable {
-  /// Reads a block: `make` is given the number of its bytes and has `fill` copy them somewhere. Its result stands only if
-  /// the bytes are those that were stored; else it is run again, or this throws. What it throws itself goes through.
+  /// Reads a block to where `target`, which is given the number of its bytes, says; returns that number. Its bytes are
+  /// those that were stored: else `target` is called again, or this throws. What that throws itself goes through.
   ///
-  /// Throws `notFound` if there is no such block, and `corrupt` if its bytes are not what was stored.
+  /// Throws `notFound` if there is no such block, and `corrupt` if its bytes are not what was stored. With `mayBlock` false
+  /// it throws `wouldWait` where it would have to wait for those who store to say which.
   @inline(__always)
-  public func read<R>(
-    _ address: Int,
-    _ make: (_ count: Int, _ fill: (UnsafeMutableRawPointer) throws(StructureError) -> Void) throws(StructureError) -> R
-  ) throws(StructureError) -> R {
+  public func read(
+    _ address: Int, mayBlock: Bool, into target: (_ count: Int) throws(StructureError) -> UnsafeMutableRawPointer
+  ) throws(StructureError) -> Int {
     try check()
     guard address >= 0 && address < capacity.load(ordering: .acquiring) else { throw .notFound }
-    if let result = try unsafe tryRead(address, make) { return result }
-    return try unsafe readAlone(address, make)
+    if let count = try unsafe tryRead(address, target) { return count }
+    return try unsafe readAlone(address, mayBlock: mayBlock, target)
   }
 
   /// Tells a block that is stored anew all the time from a damaged one.
   @inline(never)
-  private func readAlone<R>(
-    _ address: Int,
-    _ make: (_ count: Int, _ fill: (UnsafeMutableRawPointer) throws(StructureError) -> Void) throws(StructureError) -> R
-  ) throws(StructureError) -> R {
+  private func readAlone(
+    _ address: Int, mayBlock: Bool, _ target: (_ count: Int) throws(StructureError) -> UnsafeMutableRawPointer
+  ) throws(StructureError) -> Int {
     for _ in 0..<3 {
-      if let result = try unsafe tryRead(address, make) { return result }
+      if let count = try unsafe tryRead(address, target) { return count }
     }
-    return try withAllLanes { () throws(StructureError) in
-      guard let result = try unsafe tryRead(address, make) else { throw .corrupt(address) }
-      return result
+    return try withAllLanes(mayBlock: mayBlock) { () throws(StructureError) in
+      guard let count = try unsafe tryRead(address, target) else { throw .corrupt(address) }
+      return count
     }
   }
 
   /// Nil if the bytes do not match: damaged, or stored anew meanwhile.
   @inline(__always)
-  private func tryRead<R>(
-    _ address: Int,
-    _ make: (_ count: Int, _ fill: (UnsafeMutableRawPointer) throws(StructureError) -> Void) throws(StructureError) -> R
-  ) throws(StructureError) -> R? {
+  private func tryRead(
+    _ address: Int, _ target: (_ count: Int) throws(StructureError) -> UnsafeMutableRawPointer
+  ) throws(StructureError) -> Int? {
     let (word, bit) = Self.place(of: address)
-    guard try bitmapWord(word).bits & bit != 0 else { throw .notFound }
-    let descriptor = try descriptor(of: address)
-    guard descriptor.length <= layout.blockSize else { return nil }
-    var crc: UInt32 = 0
-    let result = try unsafe make(descriptor.length) { (target) throws(StructureError) in
-      try unsafe storage.read(at: layout.offset(ofData: address), count: descriptor.length, into: target)
-      crc = unsafe self.crc(of: target, descriptor, address)
+    let offsets = layout.offsets(of: address)
+    var descriptor = BlockDescriptor(0, 0)
+    var bytes = unsafe UnsafeMutableRawBufferPointer(start: nil, count: 0)
+    try unsafe storage.read(
+      word: offsets.word, head: offsets.descriptor, data: offsets.data, count: layout.blockSize
+    ) { (raw, head) throws(StructureError) in
+      guard let value = value(raw, place: word) else { throw .corrupt(word &* BlockLayout.bitsPerWord) }
+      guard BitmapWord(value).bits & bit != 0 else { throw .notFound }
+      descriptor = BlockDescriptor(head.0, head.1)
+      let isSound = descriptor.length <= layout.blockSize
+      unsafe bytes = UnsafeMutableRawBufferPointer(
+        start: isSound ? try target(descriptor.length) : nil, count: isSound ? descriptor.length : 0)
+      return unsafe bytes
     }
+    guard let start = bytes.baseAddress else { return nil }
     #if DEBUG
-      if omits(.checksum) { return result }
+      if omits(.checksum) { return descriptor.length }
     #endif
-    return crc == descriptor.crc ? result : nil
+    return unsafe crc(of: start, descriptor, address) == descriptor.crc ? descriptor.length : nil
   }
 
   @inline(__always)
@@ -73,8 +78,9 @@ extension Blocks where Store: ~Copyable {
   @inline(__always)
   func crc(_ data: Checksum.State, address: Int, length: Int, mark: UInt) -> UInt32 {
     var state = data
-    checksum.add(
-      UInt64(truncatingIfNeeded: address), UInt64(mark), UInt64(truncatingIfNeeded: length), to: &state)
+    checksum.add(UInt64(truncatingIfNeeded: address), to: &state)
+    checksum.add(UInt64(mark), to: &state)
+    checksum.add(UInt64(truncatingIfNeeded: length), to: &state)
     return state.value
   }
 

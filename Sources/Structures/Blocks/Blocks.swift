@@ -152,10 +152,12 @@ import Synchronization
   /// Runs `body` while nobody stores or frees.
   @inline(never)
   func withAllLanes<R>(
-    from index: Int = 0, _ body: () throws(StructureError) -> R
+    from index: Int = 0, mayBlock: Bool, _ body: () throws(StructureError) -> R
   ) throws(StructureError) -> R {
     if index == 16 { return try body() }
-    return try lanes[index].withLock { (_) throws(StructureError) in try withAllLanes(from: index + 1, body) }
+    return try lanes[index].withLock(mayWait: mayBlock) { (_) throws(StructureError) in
+      try withAllLanes(from: index + 1, mayBlock: mayBlock, body)
+    }
   }
 
   // MARK: Figures

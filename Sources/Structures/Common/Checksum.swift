@@ -25,21 +25,14 @@ public struct Checksum: Sendable {
       ? crc32c_instruction(state.register, bytes, count) : crc32c_table(state.register, bytes, count)
   }
 
-  /// Adds words, little-endian.
+  /// Adds a word, little-endian.
   @inline(__always)
-  func add(_ first: UInt64, _ second: UInt64, to state: inout State) {
-    var words = (first.littleEndian, second.littleEndian)
-    unsafe withUnsafeBytes(of: &words) { bytes in
-      if let start = bytes.baseAddress { unsafe add(start, count: 16, to: &state) }
-    }
-  }
-
-  /// Adds words, little-endian.
-  @inline(__always)
-  func add(_ first: UInt64, _ second: UInt64, _ third: UInt64, to state: inout State) {
-    var words = (first.littleEndian, second.littleEndian, third.littleEndian)
-    unsafe withUnsafeBytes(of: &words) { bytes in
-      if let start = bytes.baseAddress { unsafe add(start, count: 24, to: &state) }
+  func add(_ word: UInt64, to state: inout State) {
+    if hasInstruction {
+      state.register = crc32c_instruction_word(state.register, word)
+    } else {
+      var bytes = word.littleEndian
+      state.register = unsafe crc32c_table(state.register, &bytes, 8)
     }
   }
 

@@ -50,6 +50,39 @@ public struct MappedStorage: Storage, ~Copyable {
 
   /// See `Storage`.
   @inline(__always)
+  public func read(
+    word: Int, head: Int, data: Int, count: Int,
+    into target: (_ word: UInt, _ head: (UInt, UInt)) throws(StructureError) -> UnsafeMutableRawBufferPointer
+  ) throws(StructureError) {
+    let outcome: Outcome<StructureError?>
+    do throws(Failure) {
+      outcome = try unsafe file.access(
+        .load, at: data, count: count, besides: [Extent(word, 8), Extent(head, 16)], .unlimited
+      ) { region, start, count in
+        // SAFETY: both places lie before `data`, in the same region; a region begins on a page, so the word is aligned.
+        let place = unsafe (start + (word &- data)).assumingMemoryBound(to: Atomic<UInt>.self)
+        // Acquiring: see storeWord.
+        let value = UInt(littleEndian: unsafe place.pointee.load(ordering: .acquiring))
+        var words: (UInt, UInt) = (0, 0)
+        unsafe sys_copy(&words, start + (head &- data), 16)
+        do throws(StructureError) {
+          let target = try unsafe target(value, (UInt(littleEndian: words.0), UInt(littleEndian: words.1)))
+          guard let bytes = target.baseAddress, target.count <= count else { return (nil, touched: 0) }
+          unsafe file.copy(bytes, start, target.count, region, start)
+          return (nil, touched: target.count)
+        } catch {
+          return (error, touched: 0)
+        }
+      }
+    } catch {
+      throw .file(error)
+    }
+    guard case .done(let error) = outcome else { throw .file(.truncated) }
+    if let error { throw error }
+  }
+
+  /// See `Storage`.
+  @inline(__always)
   public func write(_ source: UnsafeRawPointer, count: Int, at offset: Int) throws(StructureError) {
     do throws(Failure) {
       let outcome = try unsafe file.access(.write, at: offset, count: count, .unlimited) { region, target, count in

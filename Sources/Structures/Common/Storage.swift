@@ -11,6 +11,15 @@ public protocol Storage: ~Copyable {
   /// Copies `count` bytes at `offset` to `target`.
   func read(at offset: Int, count: Int, into target: UnsafeMutableRawPointer) throws(StructureError)
 
+  /// Reads what lies in three places, at the price of one: the word at `word`, a multiple of 8; the 16 bytes at `head`;
+  /// and of the `count` bytes at `data`, which is behind both, as many as `target` has room for. It is given the word and
+  /// the bytes at `head`, and may be called several times. What it throws goes through, but only if nothing got in the way
+  /// of what it was given.
+  func read(
+    word: Int, head: Int, data: Int, count: Int,
+    into target: (_ word: UInt, _ head: (UInt, UInt)) throws(StructureError) -> UnsafeMutableRawBufferPointer
+  ) throws(StructureError)
+
   /// Copies `count` bytes to `offset`. Never makes the file longer.
   func write(_ source: UnsafeRawPointer, count: Int, at offset: Int) throws(StructureError)
 
