@@ -34,6 +34,21 @@ import Testing
     }
   }
 
+  /// There are 32 blocks, of one word, and two reads before one is chosen: the word and the descriptors.
+  @Test(arguments: [0, 1])
+  func a_store_that_cannot_look_at_a_block_takes_none_away(_ readsLeft: Int) throws {
+    let disk = Disk()
+    var held = try openBlocks(disk, blockOptions(24, words: 1))
+    try held.free(try held.store(message(1)))
+    let size = disk.bytes.count
+    held = try openBlocks(disk.afterKill(), blockOptions(24, words: 1))
+    (disk.readError, disk.readsLeft) = (.file(.noMemory), readsLeft)
+    #expect(error { () throws(StructureError) in try held.store(message(1)) } == .file(.noMemory))
+    disk.readError = nil
+    #expect(try Set((0..<32).map { number throws(StructureError) in try held.store(message(number)) }).count == 32)
+    #expect(disk.bytes.count == size)
+  }
+
   @Test func where_the_disk_is_full_freed_blocks_are_stored_to() throws {
     let disk = Disk()
     let held = try openBlocks(disk, blockOptions(24, words: 1))

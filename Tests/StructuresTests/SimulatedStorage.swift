@@ -13,6 +13,9 @@ final class Disk {
   var stepsLeft: Int? = nil
   private(set) var steps = 0
   private(set) var reads = 0
+  /// What reads answer after so many more.
+  var readError: StructureError? = nil
+  var readsLeft = 0
   /// What growths and syncs answer; growths after so many more, in the second half of each, or in the first.
   var growthError: StructureError? = nil
   var growthsLeft = 0
@@ -42,6 +45,10 @@ final class Disk {
   func read(at offset: Int, count: Int, into target: UnsafeMutableRawPointer) throws(StructureError) {
     guard fits(offset, count, in: bytes.count) else { throw .file(.truncated) }
     reads += 1
+    if let readError {
+      if readsLeft == 0 { throw readError }
+      readsLeft -= 1
+    }
     unsafe bytes.withUnsafeBytes { all in
       if let start = all.baseAddress { unsafe target.copyMemory(from: start + offset, byteCount: count) }
     }

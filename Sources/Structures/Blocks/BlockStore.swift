@@ -94,9 +94,16 @@ extension Blocks where Store: ~Copyable {
     // Each turn that finds nothing leaves nothing behind for another one to find.
     var turns = 0
     while let (word, bits) = map.take(&lane.line) {
-      // What is damaged is left out from now on.
-      guard try bitmapWord(word).bits & bits == 0 else { throw .corrupt(word &* BlockLayout.bitsPerWord) }
-      let leftover = try leftovers(word, bits, epoch)
+      let leftover: UInt
+      do throws(StructureError) {
+        guard try bitmapWord(word).bits & bits == 0 else { throw .corrupt(word &* BlockLayout.bitsPerWord) }
+        leftover = try leftovers(word, bits, epoch)
+      } catch {
+        // What is damaged is left out from now on.
+        if case .corrupt = error { throw error }
+        map.makeAvailable(word, bits)
+        throw error
+      }
       if leftover != 0 { map.addFreed(word, leftover) }
       (lane.word, lane.bits, lane.epoch) = (word, bits & ~leftover, epoch)
       if lane.bits != 0 { return true }
