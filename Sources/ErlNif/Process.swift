@@ -45,8 +45,8 @@ extension Environment {
   }
 
   /// Sends the message, from a call or a callback or, without one, from a thread of the library. Nothing happens if the
-  /// receiver has ended. Returns the message where the caller has: on a dirty scheduler it may be killed while its call goes on, which
-  /// then sends nothing any more.
+  /// receiver has ended. Returns the message where the caller has: on a dirty scheduler it may be killed while its call
+  /// goes on, which then sends nothing any more.
   public consuming func send(from caller: Environment?) -> Letter? {
     var to = receiver.raw
     let isSent = unsafe enif_send(caller?.raw, &to, environment, term) != 0

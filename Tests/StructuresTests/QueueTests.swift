@@ -424,7 +424,6 @@ import Testing
     #expect(queue.queue.fileSize <= 65536 + 4 * 65536)
   }
 
-  /// Two push and two pop, one syncs: every message comes once, those of a pusher in its order, batches together.
   /// Others wait for the table meanwhile. One by one, each of them would move all that are free.
   @Test func many_segments_come_and_go_at_once() throws {
     let count = 500_000
@@ -460,6 +459,7 @@ import Testing
     #expect(try queue.pop() == [])
   }
 
+  /// Two push and two pop, one syncs: every message comes once, those of a pusher in its order, batches together.
   @Test func threads_lose_and_double_nothing() throws {
     let directory = try TemporaryDirectory()
     let queue = try open(directory.file())

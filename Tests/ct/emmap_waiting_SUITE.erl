@@ -157,6 +157,7 @@ remaps_of_a_private_handle_keep_one_copy(Config) ->
 %% Microseconds.
 -define(GAP, 20000).
 -define(NEW, (512 * ?MiB)).
+-define(MANY, (2 * ?GiB)).
 
 %% Beside two processes that allocate all the time and a third one that looks at the clock. Memory that comes from the
 %% system waits for whoever holds the lock of the VM's mappings.
@@ -196,8 +197,6 @@ populate(Dir, Options) ->
                                        Gap - Control
                                end),
     io:format("~p us more than the control~n", [More]).
-
--define(MANY, (2 * ?GiB)).
 
 %% The system holds that lock for as long as it takes a piece of advice. Few machines are quiet enough to see the time.
 advice_is_given_in_slices(Config) ->
