@@ -176,7 +176,7 @@ import Testing
   }
 
   /// What can be read in the ordinary way, and never through the mapping.
-  @Test(arguments: [Access.read, .borrow, .load, .write, .change])
+  @Test(arguments: [Access.read, .borrow, .load, .write])
   func a_page_that_faults_whenever_it_is_touched_is_an_error_in_the_end(_ access: Access) throws {
     let handle = try Handle(path, [.write, .shared])
     let reason = failure { () throws(Failure) in
@@ -186,6 +186,23 @@ import Testing
       }
     }
     #expect(reason == .system(EIO))
+    #expect(try handle.bytes(at: pageBytes, 8) == [UInt8](repeating: 0, count: 8))
+  }
+
+  @Test func what_is_done_once_and_can_be_done_again_by_now_was_cut_off() throws {
+    let handle = try Handle(path, [.write, .shared])
+    var runs = 0
+    let reason = failure { () throws(Failure) in
+      try unsafe handle.file.access(.change, at: pageBytes, count: 8, .unlimited) { _, start, count in
+        runs += 1
+        handle.losePage(at: pageBytes)
+        unsafe start.storeBytes(of: 7, as: UInt8.self)
+        return ((), touched: count)
+      }
+    }
+    #expect(reason == .truncated)
+    #expect(runs == 1)
+    #expect(try handle.file.info().faulted == nil)
     #expect(try handle.bytes(at: pageBytes, 8) == [UInt8](repeating: 0, count: 8))
   }
 

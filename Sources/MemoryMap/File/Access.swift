@@ -24,6 +24,8 @@ public struct Access: Sendable {
   public static var load: Access { Access(clips: false, writes: false, isWhole: false, isOnce: false) }
   /// A word is changed.
   public static var change: Access { Access(clips: false, writes: true, isWhole: false, isOnce: true) }
+  /// Bytes are stored as they are, to see whether that can be done.
+  fileprivate static var touch: Access { Access(clips: false, writes: true, isWhole: false, isOnce: false) }
 }
 
 /// What became of an access.
@@ -146,14 +148,27 @@ extension File {
       }
       if isLast { break }
       if let fault = unsafe region.pointee.fault(start, touched) {
+        if access.isOnce { throw try whyLost(place, patience) }
         let isKnown = try unsafe explain(
-          fault, region, isOnlyRead: !access.writes, isLastTry: refusals.areEnough(fault),
-          access.isOnce ? .none : patience)
-        if access.isOnce { throw .system(EIO) }
+          fault, region, isOnlyRead: !access.writes, isLastTry: refusals.areEnough(fault), patience)
         return isKnown ? false : nil
       }
     }
     return true
+  }
+
+  /// Why bytes could not be had that were to be changed once. What can be changed now was lost for a moment: the file
+  /// was cut, and is long enough again.
+  private func whyLost(_ place: Extent, _ patience: Patience) throws(Failure) -> Failure {
+    _ = try unsafe access(.touch, at: place.offset, count: 1, patience) { _, start, _ in
+      // SAFETY: any byte can be seen as an atomic one.
+      let byte = unsafe start.assumingMemoryBound(to: Atomic<UInt8>.self)
+      // Not by adding zero, of which a compiler makes a load. Where it fails somebody else has stored.
+      let value = unsafe byte.pointee.load(ordering: .relaxed)
+      _ = unsafe byte.pointee.compareExchange(expected: value, desired: value, ordering: .relaxed)
+      return ((), touched: 1)
+    }
+    return .truncated
   }
 
   /// Copies mapped bytes of a region out, or others into it. Many in slices, and no more of them where the handle is
