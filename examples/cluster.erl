@@ -72,8 +72,7 @@ send(Nodes, Key) ->
 
 main([Directory]) ->
     Self = list_to_atom("cluster" ++ os:getpid()),
-    %% As `erl -sname' does.
-    [] = os:cmd("epmd -daemon"),
+    start_epmd(),
     %% `global' would have nodes part that have seen another one go.
     ok = application:set_env(kernel, prevent_overlapping_partitions, false),
     {ok, _} = net_kernel:start([Self, shortnames]),
@@ -121,4 +120,12 @@ wait_for(Nodes) ->
     case members() =:= lists:usort(Nodes) of
         true -> ok;
         false -> receive after 10 -> wait_for(Nodes) end
+    end.
+
+%% As `erl -sname' does. It listens a little after the command has ended.
+start_epmd() ->
+    [] = os:cmd("epmd -daemon"),
+    case net_adm:names() of
+        {ok, _} -> ok;
+        {error, _} -> receive after 10 -> start_epmd() end
     end.

@@ -605,10 +605,15 @@ usual(atomics_options) -> one_of([[], [{signed, true}], [{signed, false}], [{sig
 usual(options) ->
     Table = lists:sort(maps:to_list(emmap_options:table())),
     Groups = lists:usort([Group || {_, {choice, Group, _}} <- Table]),
-    lists:append([[option(Name, Row) || rand:uniform(one_in(Name)) =:= 1]
-                  || {Name, Row} <- Table, not is_tuple(Row) orelse element(1, Row) =/= choice]
-                 ++ [one_of([[] | [[Name] || {Name, {choice, Of, _}} <- Table, Of =:= Group,
-                                             _ <- lists:seq(1, copies(Name))]]) || Group <- Groups]).
+    Options = lists:append([[option(Name, Row) || rand:uniform(one_in(Name)) =:= 1]
+                            || {Name, Row} <- Table, not is_tuple(Row) orelse element(1, Row) =/= choice]
+                           ++ [one_of([[] | [[Name] || {Name, {choice, Of, _}} <- Table, Of =:= Group,
+                                                       _ <- lists:seq(1, copies(Name))]]) || Group <- Groups]),
+    case get(closes) of
+        %% Whether a private mapping can take over what others have appended depends on what memory lies behind it.
+        true -> [shared | Options -- [private, shared, shared_validate]];
+        _ -> Options
+    end.
 
 option(size, _) -> {size, size()};
 option(max_inc_size, _) -> {max_inc_size, 1 bsl (rand:uniform(40) - 1)};

@@ -295,7 +295,8 @@ resize(File, Size) -> ?badarg([File, Size], badarg).
 truncate(File) -> emmap_nif:truncate(?resource(File)).
 
 %% @doc Fits the handle to the file as it is now, and returns its size: takes over what others have appended, and heals
-%% what had faulted once the file is long enough again.
+%% what had faulted once the file is long enough again. `{error, enomem}' where other memory lies behind a `private'
+%% handle with `write', which can grow nowhere else with its changes: it goes on as it is; open the file anew.
 -spec remap(File :: mmap_file()) -> {ok, non_neg_integer()} | {error, reason()}.
 remap(File) -> ?checked(emmap_nif:remap(?resource(File)), [File]).
 
