@@ -15,6 +15,7 @@ all() ->
     [terms_come_in_order, a_list_is_pushed_as_a_whole, bytes_stay_as_they_are, large_messages_come_whole,
      pop_list_takes_no_more_than_asked_for, peek_and_fold_leave_all_there, length_follows,
      what_is_taken_comes_back_from_a_dead_process, a_receipt_is_good_once, acknowledged_is_gone_after_reopening,
+     what_is_acknowledged_or_popped_behind_comes_again,
      a_waiting_pop_gets_what_is_pushed, a_waiting_take_gets_what_comes_back, waiting_ends_in_time,
      who_waits_is_told_of_close, a_message_for_a_dead_waiter_goes_to_another, every_waiter_gets_one,
      consumers_see_every_message, an_atom_and_a_binary_are_one_name, names_in_a_file_make_no_atoms,
@@ -165,6 +166,16 @@ acknowledged_is_gone_after_reopening(Config) ->
     Again = open(Config),
     ?assertEqual({error, not_found}, emmap_queue:ack(Again, Unacknowledged)),
     ?assertEqual([b, c], drain(Again)).
+
+what_is_acknowledged_or_popped_behind_comes_again(Config) ->
+    Queue = open(Config),
+    ok = emmap_queue:push_list(Queue, [a, b, c, d]),
+    {ok, a, _} = emmap_queue:take(Queue),
+    {ok, b, Receipt} = emmap_queue:take(Queue),
+    {ok, c} = emmap_queue:pop(Queue),
+    ok = emmap_queue:ack(Queue, Receipt),
+    ok = emmap_queue:close(Queue),
+    ?assertEqual([a, b, c, d], drain(open(Config))).
 
 %%% Waiting
 

@@ -281,7 +281,7 @@ is_empty(Queue) ->
 
 %% @doc Hands the first term to the caller, until it is acknowledged. It comes back, and is then the first again, when
 %% it is given back ({@link nack/2}), when the caller dies, and when the queue is opened again: so each term is handed out
-%% at least once. After a crash those that were acknowledged behind one that was not come again, too.
+%% at least once. When it is opened again, those that were acknowledged behind one that was not come again, too.
 -spec take(Queue :: name()) -> {ok, term(), receipt()} | empty | {error, reason()}.
 take(Queue) -> ?on(Queue, Handle, Consumer, [Queue], emmap_nif:queue_take(Handle, Consumer)).
 
