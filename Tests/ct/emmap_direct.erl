@@ -117,6 +117,7 @@ ends() ->
       <<"erlang:decode_packet/3, fcgi">> => "padding",
       <<"file:write/2 to a file that was opened with {encoding, utf8}">> => "calls `unicode:characters_to_binary/3`",
       <<"beam_lib:chunks/2">> => "calls `binary_to_atom/2`",
+      <<"code:load_binary/3">> => Measured,
       <<"filename:split/1">> => "calls `binary:split/3`",
       <<"filename:basename/1,2">> => "calls `binary:split/3`",
       <<"filename:dirname/1">> => "calls `binary:split/3`",
