@@ -22,8 +22,11 @@ import Synchronization
   let position: Int
   let value: Int
   let place: WaitingPlace
-  /// Its name: an address may come to be another word's.
-  var number = 0
+  /// Which of its thread's words it is, from 0 on, while that waits; -1 before.
+  var index = -1
+  /// The next one of its thread, and in its bucket.
+  var nextOfThread: UnsafeMutablePointer<AwaitedWord>?
+  var nextInBucket: UnsafeMutablePointer<AwaitedWord>?
   var thread: UnsafeMutablePointer<AwaitingThread>?
   var waiters: UnsafeMutablePointer<Waiter>?
 }
@@ -39,7 +42,9 @@ private typealias Word = UnsafeMutablePointer<AwaitedWord>
   var generation = 0
   /// What runs, or has ended and is not waited for yet.
   var thread: NifThread?
-  var words: [Word] = unsafe []
+  /// What it waits for, the newest first, and how many that are.
+  var words: Word?
+  var count = 0
 }
 
 /// All processes of the VM that wait for a word, and the threads that do so for them.
@@ -57,21 +62,25 @@ private typealias Word = UnsafeMutablePointer<AwaitedWord>
 /// goes, or a letter is sent.
 @safe struct Awaiting: ~Copyable {
   private let lock = Lock()
-  private let threads = UnsafeMutablePointer<AwaitingThread>.allocate(capacity: Awaiting.mostThreads)
-  private let content = UnsafeMutablePointer<Content>.allocate(capacity: 1)
+  private let threads: UnsafeMutablePointer<AwaitingThread>
+  private let content: UnsafeMutablePointer<Content>
 
   @safe private struct Content {
     var generation = 0
-    var lastNumber = 0
-    /// All words, by what they are.
-    var buckets = unsafe [[Word]](repeating: [], count: 1024)
+    /// The first of the words that are the same in some bits of what they are.
+    var buckets = unsafe InlineArray<1024, Word?>(repeating: nil)
   }
 
   /// As many as there can be at once. With 63 words each, or 1 where the system cannot wait for several.
   private static var mostThreads: Int { 256 }
 
-  /// Nobody yet; it must not move.
-  init() {
+  /// Nobody yet. Nil when memory is out.
+  init?() {
+    guard let threads = unsafe allocateMemory(for: AwaitingThread.self, count: Self.mostThreads),
+      let content = unsafe allocateMemory(for: Content.self)
+    else { return nil }
+    unsafe self.threads = threads
+    unsafe self.content = content
     for index in 0..<Self.mostThreads { unsafe (threads + index).initialize(to: AwaitingThread()) }
     unsafe content.initialize(to: Content())
   }
@@ -81,13 +90,16 @@ private typealias Word = UnsafeMutablePointer<AwaitedWord>
   /// Has the waiter's letter sent when the word at `position`, a multiple of 8, may no longer be `value`. Whoever calls
   /// this looks once more behind it, and `leave`s if it is not.
   ///
-  /// Throws what reading the word would; EAGAIN if no thread can be had for it.
+  /// Throws what reading the word would; EAGAIN if no thread can be had for it; `noMemory`.
   func wait(
     _ waiter: UnsafeMutablePointer<Waiter>, for handle: UnsafeMutablePointer<Handle>, _ position: Int, _ value: Int
   ) throws(Failure) {
     if lock.withLock({ unsafe join(waiter, handle, position, value) }) { return }
     let place = try unsafe handle.pointee.file.waitingPlace(at: position)
-    let word = Word.allocate(capacity: 1)
+    guard let word = unsafe allocateMemory(for: AwaitedWord.self) else {
+      place.release()
+      throw .noMemory
+    }
     unsafe word.initialize(to: AwaitedWord(handle: handle, position: position, value: value, place: place))
     unsafe keepResource(handle)
     let isAdded = lock.withLock { () -> Bool? in
@@ -150,23 +162,29 @@ private typealias Word = UnsafeMutablePointer<AwaitedWord>
     _ waiter: UnsafeMutablePointer<Waiter>, _ handle: UnsafeMutablePointer<Handle>, _ position: Int, _ value: Int
   ) -> Bool {
     let generation = unsafe content.pointee.generation
-    let word = unsafe content.pointee.buckets[bucket(handle, position)].first { word in
-      unsafe word.pointee.handle == handle && word.pointee.position == position && word.pointee.value == value
+    var next = unsafe content.pointee.buckets[bucket(handle, position)]
+    while let word = unsafe next {
+      if unsafe word.pointee.handle == handle && word.pointee.position == position && word.pointee.value == value
         && word.pointee.thread?.pointee.generation == generation
+      {
+        unsafe Self.attach(waiter, word)
+        return true
+      }
+      unsafe next = word.pointee.nextInBucket
     }
-    guard let word = unsafe word else { return false }
-    unsafe Self.attach(waiter, word)
-    return true
+    return false
   }
 
   /// Gives a word to a thread that has room for it, or to a new one. False if there is none to be had.
   private func add(_ word: Word) -> Bool {
     guard let thread = unsafe threadWithRoom() else { return false }
-    unsafe content.pointee.lastNumber &+= 1
-    unsafe word.pointee.number = content.pointee.lastNumber
+    let bucket = unsafe bucket(word.pointee.handle, word.pointee.position)
     unsafe word.pointee.thread = thread
-    unsafe thread.pointee.words.append(word)
-    unsafe content.pointee.buckets[bucket(word.pointee.handle, word.pointee.position)].append(word)
+    unsafe word.pointee.nextOfThread = thread.pointee.words
+    unsafe thread.pointee.words = word
+    unsafe thread.pointee.count += 1
+    unsafe word.pointee.nextInBucket = content.pointee.buckets[bucket]
+    unsafe content.pointee.buckets[bucket] = word
     unsafe Self.kick(thread)
     return true
   }
@@ -174,8 +192,18 @@ private typealias Word = UnsafeMutablePointer<AwaitedWord>
   /// Takes a word away from its thread, which may find that it was woken for nothing.
   private func remove(_ word: Word) {
     let bucket = unsafe bucket(word.pointee.handle, word.pointee.position)
-    unsafe word.pointee.thread?.pointee.words.removeAll { unsafe $0 == word }
-    unsafe content.pointee.buckets[bucket].removeAll { unsafe $0 == word }
+    var place = unsafe withUnsafeMutablePointer(to: &content.pointee.buckets[bucket]) { unsafe $0 }
+    while let other = unsafe place.pointee, unsafe other != word {
+      unsafe place = withUnsafeMutablePointer(to: &other.pointee.nextInBucket) { unsafe $0 }
+    }
+    unsafe place.pointee = word.pointee.nextInBucket
+    guard let thread = unsafe word.pointee.thread else { return }
+    unsafe place = withUnsafeMutablePointer(to: &thread.pointee.words) { unsafe $0 }
+    while let other = unsafe place.pointee, unsafe other != word {
+      unsafe place = withUnsafeMutablePointer(to: &other.pointee.nextOfThread) { unsafe $0 }
+    }
+    unsafe place.pointee = word.pointee.nextOfThread
+    unsafe thread.pointee.count -= 1
   }
 
   private func bucket(_ handle: UnsafeMutablePointer<Handle>, _ position: Int) -> Int {
@@ -189,7 +217,7 @@ private typealias Word = UnsafeMutablePointer<AwaitedWord>
       let thread = unsafe threads + index
       if unsafe !thread.pointee.isRunning {
         unsafe free = free ?? thread
-      } else if unsafe thread.pointee.words.count < WaitingSet.capacity
+      } else if unsafe thread.pointee.count < WaitingSet.capacity
         && thread.pointee.generation == content.pointee.generation
       {
         return unsafe thread
@@ -246,47 +274,57 @@ private typealias Word = UnsafeMutablePointer<AwaitedWord>
   private func wake(
     _ thread: UnsafeMutablePointer<AwaitingThread>, _ env: Environment?, _ isMeant: (Word) -> Bool
   ) {
-    var letters: [Letter] = []
-    var words: [Word] = unsafe []
+    var letters = Letters()
+    // Those that are in no list any more are in this one.
+    var gone: Word? = nil
     lock.withLock {
-      unsafe words = thread.pointee.words.filter(isMeant)
-      unsafe words.forEach { word in
+      var next = unsafe thread.pointee.words
+      while let word = unsafe next {
+        unsafe next = word.pointee.nextOfThread
+        if unsafe !isMeant(word) { continue }
         while let waiter = unsafe word.pointee.waiters {
           if let letter = unsafe Self.detach(waiter) { letters.append(letter) }
         }
         unsafe remove(word)
+        unsafe word.pointee.nextOfThread = gone
+        unsafe gone = word
       }
     }
-    for letter in letters { Postman.send(letter, from: env) }
-    unsafe words.forEach { unsafe Self.free($0) }
+    while let letter = letters.popFirst() { Postman.send(letter, from: env) }
+    while let word = unsafe gone {
+      unsafe gone = word.pointee.nextOfThread
+      unsafe Self.free(word)
+    }
   }
 
   /// Frees a word that is in no list.
   private static func free(_ word: Word) {
     unsafe word.pointee.place.release()
     unsafe releaseResource(word.pointee.handle)
-    unsafe word.deallocate()
+    unsafe CSystem.free(word)
   }
 
   /// What a thread does. It is done when it has had nothing to do for a second, or belongs to an older copy of the library.
   private func run(_ thread: UnsafeMutablePointer<AwaitingThread>) {
     var set = WaitingSet()
-    var numbers: [Int] = []
     var event = WaitingSet.Event.nothing
     while true {
-      numbers.removeAll(keepingCapacity: true)
+      var count = 0
       let (goesOn, isCurrent) = lock.withLock { () -> (Bool, Bool) in
         let isCurrent = unsafe thread.pointee.generation == content.pointee.generation
-        if unsafe thread.pointee.words.isEmpty && (!isCurrent || event == .late) {
+        if unsafe thread.pointee.words == nil && (!isCurrent || event == .late) {
           unsafe thread.pointee.isRunning = false
           return (false, isCurrent)
         }
         // With the lock held: whoever changes it from now on has changed the words, too.
         let changes = unsafe thread.pointee.changes.load(ordering: .acquiring)
         unsafe withUnsafePointer(to: thread.pointee.changes) { unsafe set.reset($0, expected: changes) }
-        unsafe thread.pointee.words.forEach { word in
+        var next = unsafe thread.pointee.words
+        while let word = unsafe next {
           unsafe set.add(word.pointee.place, expected: word.pointee.value)
-          unsafe numbers.append(word.pointee.number)
+          unsafe word.pointee.index = count
+          count += 1
+          unsafe next = word.pointee.nextOfThread
         }
         return (true, isCurrent)
       }
@@ -301,13 +339,11 @@ private typealias Word = UnsafeMutablePointer<AwaitedWord>
       case .woken(let woken): index = woken
       case .changed, .unreachable:
         // The newest first: nothing was waiting for it yet.
-        index = numbers.indices.last { set.look(at: $0) != .late }
+        index = (0..<count).first { set.look(at: $0) != .late }
       case .nothing, .late: break
       }
-      if let index, index < numbers.count {
-        let number = numbers[index]
-        unsafe wake(thread, nil) { unsafe $0.pointee.number == number }
-      }
+      // One that has come meanwhile has no index yet.
+      if let index { unsafe wake(thread, nil) { unsafe $0.pointee.index == index } }
     }
   }
 }

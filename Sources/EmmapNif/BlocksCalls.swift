@@ -76,9 +76,9 @@ enum BlocksOpen: StructureCall {
     options.maximumSize = try call.number(2)
     options.uuid = try call.uuid(4)
     let storage = try call.storage(path: 0, mode: 3, creates: options.blockSize > 0)
-    let blocks = try Blocks.open(storage, options)
+    let opened = try BlocksHandle(storage, options)
     guard let handle = unsafe library.blocks.allocate() else { throw .file(.noMemory) }
-    unsafe handle.initialize(to: BlocksHandle(blocks))
+    unsafe handle.initialize(to: opened)
     let term = unsafe call.env.resource(handle)
     unsafe releaseResource(handle)
     return unsafe call.env.tuple([call.atoms.ok, term, call.env.integer(handle.pointee.blocks.blockSize)])
@@ -141,19 +141,20 @@ enum BlocksReadList: StructureCall {
     let from = try call.number(1)
     let most = min(try call.number(2), inlineCount)
     var total = 0
-    var blocks: [Term] = []
+    var (blocks, count) = (call.env.emptyList, 0)
     var next: Int? = nil
     do throws(StructureError) {
       var stop: Int? = nil
       next = try unsafe handle.pointee.blocks.forEach(from: from, words: inlineWords) {
         (address) throws(StructureError) in
-        if blocks.count >= most || total > inlineBytes {
+        if count >= most || total > inlineBytes {
           stop = address
           return false
         }
         do throws(StructureError) {
           let block = try unsafe call.block(handle, address, nil, mayBlock: mayBlock, &total)
-          blocks.append(call.env.tuple(call.env.integer(address), block))
+          blocks = call.env.cell(call.env.tuple(call.env.integer(address), block), blocks)
+          count &+= 1
           return true
         } catch {
           switch error {
@@ -169,11 +170,11 @@ enum BlocksReadList: StructureCall {
       guard case .corrupt(let place) = error else { throw error }
       // A word of a bitmap stands for blocks before the first, too.
       next = max(place, from)
-      if blocks.isEmpty { throw .corrupt(max(place, from)) }
+      if count == 0 { throw .corrupt(max(place, from)) }
     }
     // What was looked at in vain costs something, too.
-    call.charge(blocks.count &+ 16, total)
-    return call.env.tuple(call.env.list(blocks), call.next(next))
+    call.charge(count &+ 16, total)
+    return call.env.tuple(call.env.reversed(blocks), call.next(next))
   }
 }
 
@@ -188,8 +189,8 @@ enum BlocksCheck: StructureCall {
     let from = try call.number(1)
     guard let buffer = unsafe malloc(handle.pointee.blocks.blockSize) else { throw .file(.noMemory) }
     defer { unsafe free(buffer) }
-    var (count, total) = (0, 0)
-    var corrupt: [Term] = []
+    var (count, total, damaged) = (0, 0, 0)
+    var corrupt = call.env.emptyList
     var next: Int? = nil
     do throws(StructureError) {
       next = try unsafe handle.pointee.blocks.forEach(from: from, words: checkedBlocks) {
@@ -200,20 +201,22 @@ enum BlocksCheck: StructureCall {
         } catch {
           switch error {
           case .notFound: break
-          case .corrupt: corrupt.append(call.env.integer(address))
+          case .corrupt:
+            corrupt = call.env.cell(call.env.integer(address), corrupt)
+            damaged &+= 1
           default: throw error
           }
         }
-        return total < checkedBytes && count &+ corrupt.count < checkedBlocks
+        return total < checkedBytes && count &+ damaged < checkedBlocks
       }
     } catch {
       guard case .corrupt(let place) = error else { throw error }
       // A word of a bitmap: nobody knows which of its blocks there are.
-      corrupt.append(call.env.integer(max(place, from)))
+      corrupt = call.env.cell(call.env.integer(max(place, from)), corrupt)
       next = max(place, from) &+ 1
     }
     return call.env.tuple([
-      call.env.integer(count), call.env.integer(total), call.env.list(corrupt), call.next(next),
+      call.env.integer(count), call.env.integer(total), call.env.reversed(corrupt), call.next(next),
     ])
   }
 }

@@ -53,7 +53,7 @@ private func start(
         unsafe object?.assumingMemoryBound(to: Region.self).deinitialize(count: 1)
       }),
     let queues = unsafe ResourceType<QueueHandle>(
-      env, "emmap_queue_1",
+      env, "emmap_queue_2",
       destructor: { _, object in
         unsafe object?.assumingMemoryBound(to: QueueHandle.self).deinitialize(count: 1)
       },
@@ -63,12 +63,12 @@ private func start(
           .ended(Process(process.pointee), Environment(env))
       }),
     let blocks = unsafe ResourceType<BlocksHandle>(
-      env, "emmap_blocks_1",
+      env, "emmap_blocks_2",
       destructor: { _, object in
         unsafe object?.assumingMemoryBound(to: BlocksHandle.self).deinitialize(count: 1)
       }),
     let waiters = unsafe ResourceType<Waiter>(
-      env, "emmap_waiter_1",
+      env, "emmap_waiter_2",
       destructor: { _, object in
         guard let waiter = unsafe object?.assumingMemoryBound(to: Waiter.self) else { return }
         unsafe library.registry.pointee.awaiting.end(waiter)
@@ -81,8 +81,9 @@ private func start(
     unsafe registry = before.assumingMemoryBound(to: Registry.self)
     unsafe registry.pointee.awaiting.dismiss()
   } else {
-    unsafe registry = UnsafeMutablePointer<Registry>.allocate(capacity: 1)
-    unsafe registry.initialize(to: Registry())
+    guard let made = Registry(), let place = unsafe allocateMemory(for: Registry.self) else { return 1 }
+    unsafe registry = place
+    unsafe registry.initialize(to: made)
   }
   unsafe data?.pointee = UnsafeMutableRawPointer(registry)
   unsafe withUnsafePointer(to: registry.pointee.statistics) { unsafe Statistics.count(in: $0) }
@@ -99,7 +100,7 @@ private func start(
 
 /// Describes the library to the VM.
 @_cdecl("nif_init")
-public func nifInit() -> UnsafeMutableRawPointer {
+public func nifInit() -> UnsafeMutableRawPointer? {
   let entry = unsafe nifEntry(
     module: "emmap_nif", functionTable,
     load: { env, data, _ in unsafe start(env, data, before: nil) },

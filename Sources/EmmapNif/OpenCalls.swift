@@ -107,13 +107,13 @@ enum Stats: NifCall {
   static func run(_ call: Call, _ patience: Patience) throws(Failure) -> Term? {
     var open = 0
     unsafe library.registry.pointee.forEach { if unsafe !$0.pointee.file.isClosed { open += 1 } }
-    let numbers = unsafe [
+    let numbers: InlineArray<5, Int> = unsafe [
       open, library.registry.pointee.statistics.regions.load(ordering: .relaxed),
       library.registry.pointee.statistics.mappedBytes.load(ordering: .relaxed),
       library.registry.pointee.statistics.faults.load(ordering: .relaxed),
       library.registry.pointee.statistics.heals.load(ordering: .relaxed),
     ]
-    return call.env.tuple(numbers.map { call.env.integer($0) })
+    return call.env.tuple(InlineArray<5, Term> { call.env.integer(numbers[$0]) })
   }
 }
 
@@ -125,11 +125,11 @@ enum HandleInfo: NifCall {
   static func run(_ call: Call, _ patience: Patience) throws(Failure) -> Term? {
     let handle = try unsafe call.handle()
     let (status, env) = (try unsafe handle.pointee.file.status(), call.env)
-    let numbers: [Int] = [
+    let numbers: InlineArray<11, Int> = [
       status.st_size, status.st_atim.tv_sec, status.st_mtim.tv_sec, status.st_ctim.tv_sec, Int(status.st_mode),
       Int(status.st_nlink), Int(bitPattern: UInt(status.st_dev)), Int(bitPattern: UInt(status.st_rdev)),
       Int(bitPattern: UInt(status.st_ino)), Int(status.st_uid), Int(status.st_gid),
     ]
-    return call.ok(env.tuple(numbers.map { env.integer($0) }))
+    return call.ok(env.tuple(InlineArray<11, Term> { env.integer(numbers[$0]) }))
   }
 }

@@ -55,9 +55,9 @@ enum QueueOpen: StructureCall {
     options.type = UInt32(truncatingIfNeeded: try call.number(4))
     options.uuid = try call.uuid(6)
     let storage = try call.storage(path: 0, mode: 5)
-    let queue = try Queue.open(storage, options)
+    let opened = try QueueHandle(storage, options)
     guard let handle = unsafe library.queues.allocate() else { throw .file(.noMemory) }
-    unsafe handle.initialize(to: QueueHandle(queue))
+    unsafe handle.initialize(to: opened)
     let term = unsafe call.env.resource(handle)
     unsafe releaseResource(handle)
     let name = try unsafe call.message(1)
@@ -95,20 +95,17 @@ enum QueuePushList: StructureCall {
   static func answer(_ call: Call, mayBlock: Bool) throws(StructureError) -> Term? {
     let handle = try unsafe call.queue()
     var total = 0
-    var messages: [UnsafeRawBufferPointer] = unsafe []
-    unsafe messages.reserveCapacity(128)
-    let isTooMuch = { unsafe !mayBlock && (total > inlineBytes || messages.count > inlineCount) }
-    let isList = call.env.forEach(in: call[1]) { element in
-      guard let bytes = unsafe call.env.bytes(element) else { return false }
-      unsafe messages.append(bytes)
+    var messages = unsafe GrowableArray<UnsafeRawBufferPointer>()
+    guard unsafe messages.reserve(128) else { throw .file(.noMemory) }
+    let isList = try call.env.forEach(in: call[1]) { (element) throws(StructureError) in
+      guard let bytes = unsafe call.env.bytes(element) else { throw .badArgument }
       total &+= bytes.count
-      return !isTooMuch()
+      if unsafe !mayBlock && (total > inlineBytes || messages.count >= inlineCount) { throw .wouldWait }
+      guard unsafe messages.append(bytes) else { throw .file(.noMemory) }
     }
-    if isTooMuch() { return nil }
     guard isList else { throw .badArgument }
-    try unsafe messages.withUnsafeBufferPointer { (messages) throws(StructureError) in
-      try unsafe handle.pointee.queue.push(messages.count, mayBlock: mayBlock) { unsafe messages[$0] }
-    }
+    let elements = unsafe messages.elements
+    try unsafe handle.pointee.queue.push(elements.count, mayBlock: mayBlock) { unsafe elements[$0] }
     unsafe call.charge(messages.count, total)
     unsafe handle.pointee.wake(messages.count, call.env)
     return call.atoms.ok
@@ -144,17 +141,17 @@ enum QueuePopList: StructureCall {
     let name = try call.consumer(1)
     let most = try call.number(2)
     var total = 0
-    var terms: [Term] = []
-    terms.reserveCapacity(min(most, 128))
+    var (terms, count) = (call.env.emptyList, 0)
     // Nothing is gone before all are there: what does not fit here is done again elsewhere, from the start.
     _ = try unsafe handle.pointee.queue.pop(most, name, mayBlock: mayBlock) { (bytes) throws(StructureError) in
       total &+= bytes.count
-      if !mayBlock && (total > inlineBytes || terms.count >= inlineCount) { throw .wouldWait }
-      terms.append(try unsafe call.decode(bytes, handle))
+      if !mayBlock && (total > inlineBytes || count >= inlineCount) { throw .wouldWait }
+      terms = call.env.cell(try unsafe call.decode(bytes, handle), terms)
+      count &+= 1
     }
-    if terms.isEmpty { return most == 0 ? call.ok(call.env.list([])) : call.atoms.empty }
-    call.charge(terms.count, total)
-    return call.ok(call.env.list(terms))
+    if count == 0 { return most == 0 ? call.ok(terms) : call.atoms.empty }
+    call.charge(count, total)
+    return call.ok(call.env.reversed(terms))
   }
 }
 
@@ -316,18 +313,19 @@ enum QueueRead: StructureCall {
     let (position, number, epoch) = (try call.number(2), try call.number(3), try call.number(4))
     let most = try call.number(5)
     var total = 0
-    var terms: [Term] = []
+    var (terms, count) = (call.env.emptyList, 0)
     let place = epoch == 0 ? nil : Place(position: position, number: number, epoch: epoch)
     let next = try unsafe handle.pointee.queue.read(from: place, name, mayBlock: mayBlock) {
       (bytes) throws(StructureError) in
       total &+= bytes.count
       if !mayBlock && total > inlineBytes { throw .wouldWait }
-      terms.append(try unsafe call.decode(bytes, handle))
-      return terms.count < most && total < 1 << 20
+      terms = call.env.cell(try unsafe call.decode(bytes, handle), terms)
+      count &+= 1
+      return count < most && total < 1 << 20
     }
-    call.charge(terms.count, total)
+    call.charge(count, total)
     return call.env.tuple([
-      call.env.list(terms), call.env.integer(next.position), call.env.integer(next.number),
+      call.env.reversed(terms), call.env.integer(next.position), call.env.integer(next.number),
       call.env.integer(next.epoch),
     ])
   }
@@ -353,9 +351,9 @@ enum QueueInfo: StructureCall {
     let (handle, name) = (try unsafe call.queue(), try call.consumer(1))
     let (messages, bytes) = try unsafe handle.pointee.queue.length(name, mayBlock: true)
     let taken = try unsafe handle.pointee.queue.takenCount(name)
-    var names: [Term] = []
+    var names = call.env.emptyList
     try unsafe handle.pointee.queue.forEachConsumer { (name, _) throws(StructureError) in
-      names.append(try unsafe call.binary(name))
+      names = call.env.cell(try unsafe call.binary(name), names)
     }
     let found = unsafe handle.pointee.queue.recovered
     let recovered =
@@ -364,7 +362,7 @@ enum QueueInfo: StructureCall {
     return unsafe call.env.tuple([
       call.env.integer(messages), call.env.integer(bytes), call.env.integer(taken),
       call.env.integer(handle.pointee.queue.fileSize), call.env.integer(handle.pointee.queue.sizeOfSegments),
-      call.env.list(names), recovered,
+      call.env.reversed(names), recovered,
     ])
   }
 }

@@ -10,22 +10,29 @@ import Synchronization
 /// again. The object monitors every process that has left a letter or taken a message.
 struct QueueHandle: ~Copyable {
   let queue: Queue<MappedStorage>
-  private let waiting = Guarded(Waiting())
+  private let waiting: Guarded<Waiting>
   /// How many letters wait for messages, so that a push need not look.
   private let waiterCount = Atomic<Int>(0)
   /// Syncs, shared by those who ask for one at once.
-  let syncs = SharedSync()
+  let syncs: SharedSync
 
   struct Waiting: ~Copyable {
     /// The processes that are monitored, as words, in order.
-    var monitored: [UInt] = []
+    var monitored = GrowableArray<UInt>()
     /// The letters of those who wait for a message, for each consumer.
-    var letters = [[Letter]](repeating: [], count: 192)
+    var letters = InlineArray<192, GrowableArray<Letter>> { _ in GrowableArray() }
 
-    deinit { for letters in letters { for letter in letters { letter.discard() } } }
+    deinit { for name in letters.indices { for index in letters[name].indices { letters[name][index].discard() } } }
   }
 
-  init(_ queue: consuming Queue<MappedStorage>) { self.queue = queue }
+  /// Opens a file, once there is memory for the rest. Throws what opening does.
+  init(_ storage: consuming MappedStorage, _ options: QueueOptions) throws(StructureError) {
+    let waiting = try Guarded(Waiting())
+    let syncs = try SharedSync()
+    self.queue = try Queue.open(storage, options)
+    self.waiting = waiting
+    self.syncs = syncs
+  }
 
   // MARK: Waiting for messages
 
@@ -36,8 +43,13 @@ struct QueueHandle: ~Copyable {
     guard let caller = call.env.caller(), let letter = Letter(to: caller, call.atoms.queue, about: reference) else {
       throw .file(.noMemory)
     }
-    unsafe try watch(call, caller, object)
-    waiting.locked { $0.letters[name.index].append(letter) }
+    do throws(StructureError) {
+      unsafe try watch(call, caller, object)
+      guard waiting.locked({ $0.letters[name.index].append(letter) }) else { throw .file(.noMemory) }
+    } catch {
+      letter.discard()
+      throw error
+    }
     waiterCount.wrappingAdd(1, ordering: .sequentiallyConsistent)
     // Either this sees what was pushed, or the one who has pushed sees the letter.
     atomicMemoryFence(ordering: .sequentiallyConsistent)
@@ -59,7 +71,9 @@ struct QueueHandle: ~Copyable {
   func takeBack(_ reference: Term, _ name: ConsumerName) -> Bool {
     let letter = waiting.locked { waiting -> Letter? in
       guard let index = waiting.letters[name.index].firstIndex(where: { $0.isAbout(reference) }) else { return nil }
-      return waiting.letters[name.index].remove(at: index)
+      let letter = waiting.letters[name.index][index]
+      waiting.letters[name.index].remove(at: index)
+      return letter
     }
     guard let letter else { return false }
     letter.discard()
@@ -80,8 +94,8 @@ struct QueueHandle: ~Copyable {
       for index in waiting.letters.indices where only ?? index == index {
         let woken = min(count, waiting.letters[index].count)
         if woken == 0 { continue }
-        for letter in waiting.letters[index].prefix(woken) { Postman.send(letter, from: env) }
-        waiting.letters[index].removeFirst(woken)
+        for letter in 0..<woken { Postman.send(waiting.letters[index][letter], from: env) }
+        waiting.letters[index].remove(woken, at: 0)
         waiterCount.wrappingSubtract(woken, ordering: .relaxed)
       }
     }
@@ -100,16 +114,15 @@ struct QueueHandle: ~Copyable {
 
   /// Sees to it that the end of a process is noticed.
   func watch(_ call: Call, _ process: Process, _ object: UnsafeMutableRawPointer) throws(StructureError) {
-    let isNew = waiting.locked { waiting -> Bool in
+    try waiting.withLock { (waiting) throws(StructureError) in
       let place = Self.place(of: process.word, in: waiting.monitored)
-      if place < waiting.monitored.count && waiting.monitored[place] == process.word { return false }
-      // With the lock held: it cannot be noticed before it is noted.
-      guard unsafe call.env.monitor(process, for: object) else { return true }
-      waiting.monitored.insert(process.word, at: place)
-      return false
+      if place < waiting.monitored.count && waiting.monitored[place] == process.word { return }
+      guard waiting.monitored.reserve(1) else { throw .file(.noMemory) }
+      // With the lock held: it cannot be noticed before it is noted. A process that has ended makes no calls, but on a
+      // dirty scheduler it may end in the middle of one.
+      guard unsafe call.env.monitor(process, for: object) else { throw .notFound }
+      _ = waiting.monitored.insert(1, at: place) { _ in process.word }
     }
-    // A process that has ended makes no calls, but on a dirty scheduler it may end in the middle of one.
-    if isNew { throw .notFound }
   }
 
   /// Tells whether the end of a process has not been noticed yet.
@@ -120,7 +133,7 @@ struct QueueHandle: ~Copyable {
     }
   }
 
-  private static func place(of word: UInt, in words: [UInt]) -> Int {
+  private static func place(of word: UInt, in words: borrowing GrowableArray<UInt>) -> Int {
     var (low, high) = (0, words.count)
     while low < high {
       let middle = (low + high) / 2
@@ -137,17 +150,12 @@ struct QueueHandle: ~Copyable {
         waiting.monitored.remove(at: place)
       }
       for index in waiting.letters.indices {
-        var kept: [Letter] = []
-        if !waiting.letters[index].contains(where: { $0.receiver == process }) { continue }
-        for letter in waiting.letters[index] {
-          if letter.receiver == process {
-            letter.discard()
-            waiterCount.wrappingSubtract(1, ordering: .relaxed)
-          } else {
-            kept.append(letter)
-          }
+        waiting.letters[index].removeAll { letter in
+          if letter.receiver != process { return false }
+          letter.discard()
+          waiterCount.wrappingSubtract(1, ordering: .relaxed)
+          return true
         }
-        waiting.letters[index] = kept
       }
     }
     queue.giveBackAll(of: process.word) { wakeWaiting(.max, $0, env) }

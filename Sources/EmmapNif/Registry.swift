@@ -18,14 +18,16 @@ import MemoryMap
 /// list can be looked at while the lock is held, also one that nobody owns any more.
 @safe struct Registry: ~Copyable {
   let statistics = Statistics()
-  let awaiting = Awaiting()
+  let awaiting: Awaiting
   private let lock = Lock()
   private let head: UnsafeMutablePointer<RegistryPlace>
 
-  /// Nothing yet; it must not move.
-  init() {
-    unsafe head = UnsafeMutablePointer<RegistryPlace>.allocate(capacity: 1)
+  /// Nothing yet; it must not move. Nil when memory is out.
+  init?() {
+    guard let awaiting = Awaiting(), let head = unsafe allocateMemory(for: RegistryPlace.self) else { return nil }
     unsafe head.initialize(to: RegistryPlace(nil))
+    self.awaiting = awaiting
+    unsafe self.head = head
   }
 
   /// Adds a handle that is initialised.

@@ -37,7 +37,7 @@ enum Search: NifCall {
     let limit = min(isBackwards ? 1 : try call.natural(4), patience == .none ? inlineMatches : callMatches)
     let budget = max((patience == .none ? smallReadBytes : callBytes) / patterns.count, 1)
 
-    var found: [Match] = []
+    var found = GrowableArray<Match>()
     var looked = 0
     while true {
       let piece = min(pieceBytes, budget)
@@ -66,10 +66,13 @@ enum Search: NifCall {
     }
   }
 
-  private static func answer(_ call: Call, _ next: Term, _ found: [Match], _ patience: Patience) -> Term {
+  private static func answer(
+    _ call: Call, _ next: Term, _ found: borrowing GrowableArray<Match>, _ patience: Patience
+  ) -> Term {
     if patience == .none { call.env.consumeTimeslice(percent: 1 + found.count / 500) }
     var list = call.env.emptyList
-    for match in found.reversed() {
+    for index in found.indices.reversed() {
+      let match = found[index]
       list = call.env.cell(call.env.tuple(call.env.integer(match.position), call.env.integer(match.length)), list)
     }
     return call.env.tuple(next, list)
@@ -89,11 +92,10 @@ enum Lines: NifCall {
     guard let handle = try unsafe call.handle(patience) else { return nil }
     let limit = try min(call.natural(1), callLines)
     guard limit > 0 else { throw .badArgument }
-    return try unsafe withUnsafeTemporaryAllocation(of: Line.self, capacity: limit) { (place) throws(Failure) in
-      guard let lines = place.baseAddress else { throw .noMemory }
-      return try unsafe call.atPosition(handle, atEnd: call.atoms.eof) { (start) throws(Failure) in
-        try unsafe call.lines(handle, at: start, lines, limit, patience)
-      }
+    guard let lines = unsafe allocateMemory(for: Line.self, count: limit) else { throw .noMemory }
+    defer { unsafe free(lines) }
+    return try unsafe call.atPosition(handle, atEnd: call.atoms.eof) { (start) throws(Failure) in
+      try unsafe call.lines(handle, at: start, lines, limit, patience)
     }
   }
 }

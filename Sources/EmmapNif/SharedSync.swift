@@ -5,16 +5,17 @@ import Structures
 /// Syncs of a structure that processes ask for. They are counted: whoever asks for one waits for the first that begins
 /// from then on, with all others who do. Nobody waits on a scheduler but the one who makes it.
 struct SharedSync: ~Copyable {
-  private let syncing = Guarded(Syncing())
+  private let syncing: Guarded<Syncing>
 
-  private struct Syncing: ~Copyable {
+  struct Syncing: ~Copyable {
     var isRunning = false
     var started = 0
     var completed = 0
-    var letters: [Letter] = []
-
-    deinit { for letter in letters { letter.discard() } }
+    var letters = Letters()
   }
+
+  /// Nobody has asked for one. Throws `noMemory`.
+  init() throws(StructureError) { syncing = try Guarded(Syncing()) }
 
   /// What became of a request.
   enum Answer {
@@ -70,9 +71,8 @@ struct SharedSync: ~Copyable {
     syncing.locked { syncing in Self.sendAll(&syncing.letters, env) }
   }
 
-  private static func sendAll(_ letters: inout [Letter], _ env: Environment) {
-    for letter in letters { Postman.send(letter, from: env) }
-    letters.removeAll()
+  private static func sendAll(_ letters: inout Letters, _ env: Environment) {
+    while let letter = letters.popFirst() { Postman.send(letter, from: env) }
   }
 }
 

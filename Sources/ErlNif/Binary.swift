@@ -67,14 +67,14 @@ extension Environment {
   public func forEachBinary<E: Error>(
     in term: Term, _ body: (UnsafeRawBufferPointer) throws(E) -> Void
   ) throws(E) {
-    var rest = [term]
-    while let next = rest.popLast() {
-      var (head, tail): (ERL_NIF_TERM, ERL_NIF_TERM) = (0, 0)
-      if let bytes = unsafe bytes(next) {
+    // What is left to look at is a list, too.
+    var rest = cell(term, emptyList).raw
+    var (next, head, tail): (ERL_NIF_TERM, ERL_NIF_TERM, ERL_NIF_TERM) = (0, 0, 0)
+    while unsafe enif_get_list_cell(raw, rest, &next, &rest) != 0 {
+      if let bytes = unsafe bytes(Term(next)) {
         try unsafe body(bytes)
-      } else if unsafe enif_get_list_cell(raw, next.raw, &head, &tail) != 0 {
-        rest.append(Term(tail))
-        rest.append(Term(head))
+      } else if unsafe enif_get_list_cell(raw, next, &head, &tail) != 0 {
+        rest = cell(Term(head), cell(Term(tail), Term(rest))).raw
       }
     }
   }

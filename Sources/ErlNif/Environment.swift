@@ -1,7 +1,7 @@
 import CErlNif
 
 /// A term of the VM; good for as long as the environment that it was made in.
-public struct Term: Equatable, Sendable {
+public struct Term: Equatable, Sendable, BitwiseCopyable {
   /// The VM's own word for it.
   public let raw: ERL_NIF_TERM
 
@@ -50,11 +50,12 @@ public struct Term: Equatable, Sendable {
   }
 
   /// Makes a tuple of all the terms.
-  public func tuple(_ elements: [Term]) -> Term {
-    unsafe elements.withUnsafeBytes { bytes in
+  @inline(__always)
+  public func tuple<let arity: Int>(_ elements: InlineArray<arity, Term>) -> Term {
+    unsafe withUnsafePointer(to: elements) { pointer in
       // SAFETY: a Term is nothing but its word.
-      let words = unsafe bytes.baseAddress?.assumingMemoryBound(to: ERL_NIF_TERM.self)
-      return unsafe Term(enif_make_tuple_from_array(raw, words, UInt32(elements.count)))
+      let words = unsafe UnsafeRawPointer(pointer).assumingMemoryBound(to: ERL_NIF_TERM.self)
+      return unsafe Term(enif_make_tuple_from_array(raw, words, UInt32(arity)))
     }
   }
 
@@ -64,6 +65,14 @@ public struct Term: Equatable, Sendable {
   /// Makes a list of a term and the rest.
   @inline(__always)
   public func cell(_ head: Term, _ tail: Term) -> Term { unsafe Term(enif_make_list_cell(raw, head.raw, tail.raw)) }
+
+  /// Makes a list of the same terms from the last to the first: of one that was made cell by cell.
+  @inline(__always)
+  public func reversed(_ list: Term) -> Term {
+    var result = list.raw
+    _ = unsafe enif_make_reverse_list(raw, list.raw, &result)
+    return Term(result)
+  }
 
   /// Calls `body` with each term of a list. False if it is no list, or an improper one.
   public func forEach<E: Error>(in list: Term, _ body: (Term) throws(E) -> Void) throws(E) -> Bool {

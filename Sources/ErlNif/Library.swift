@@ -31,7 +31,7 @@ public struct Scheduler: Sendable {
   }
 }
 
-/// Allocates the entry that `nif_init` returns; it lives as long as the process.
+/// Allocates the entry that `nif_init` returns, nil when memory is out; it lives as long as the process.
 public func nifEntry(
   module: StaticString, _ rows: [NifRow],
   load: @convention(c) (OpaquePointer?, UnsafeMutablePointer<UnsafeMutableRawPointer?>?, ERL_NIF_TERM) -> Int32,
@@ -40,13 +40,16 @@ public func nifEntry(
       OpaquePointer?, UnsafeMutablePointer<UnsafeMutableRawPointer?>?,
       UnsafeMutablePointer<UnsafeMutableRawPointer?>?, ERL_NIF_TERM
     ) -> Int32
-) -> UnsafeMutablePointer<ErlNifEntry> {
-  let functions = UnsafeMutablePointer<ErlNifFunc>.allocate(capacity: rows.count)
+) -> UnsafeMutablePointer<ErlNifEntry>? {
+  guard
+    let functions = unsafe enif_alloc(rows.count * MemoryLayout<ErlNifFunc>.stride)?
+      .bindMemory(to: ErlNifFunc.self, capacity: rows.count),
+    let entry = unsafe enif_alloc(MemoryLayout<ErlNifEntry>.size)?.bindMemory(to: ErlNifEntry.self, capacity: 1)
+  else { return nil }
   for (index, row) in rows.enumerated() {
     unsafe (functions + index).initialize(
       to: ErlNifFunc(name: characters(row.name), arity: row.arity, fptr: row.function, flags: row.scheduler.flag))
   }
-  let entry = UnsafeMutablePointer<ErlNifEntry>.allocate(capacity: 1)
   unsafe entry.initialize(
     to: ErlNifEntry(
       major: Int32(ERL_NIF_MAJOR_VERSION), minor: Int32(ERL_NIF_MINOR_VERSION), name: characters(module),

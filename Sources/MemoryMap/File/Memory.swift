@@ -29,7 +29,8 @@ extension File {
     return resident
   }
 
-  private static var pagesPerLook: Int { 4096 }
+  /// As many as Swift has room for on the stack: beyond them it allocates.
+  private static var pagesPerLook: Int { 1024 }
 
   /// Brings all pages of a range into memory, as the option does.
   public func populateRange(at offset: Int, count: Int) throws(Failure) {

@@ -134,15 +134,12 @@ extension File {
     guard rest != 0 else { return }
     let count = min(new - old, mapping.page.bytes - rest)
     let offset = off_t(mapping.fileOffset + slack + old)
-    let failure = unsafe withUnsafeTemporaryAllocation(byteCount: count, alignment: 1) { buffer -> Failure? in
-      guard let bytes = buffer.baseAddress else { return nil }
-      let read = unsafe pread(descriptor, bytes, count, offset)
-      if read < 0 { return .lastError }
-      // SAFETY: the bytes lie within the page that holds the last byte of the old length.
-      if unsafe memcmp(start, bytes, read) != 0 { unsafe sys_copy(start, bytes, read) }
-      return nil
-    }
-    if let failure { throw failure }
+    guard let bytes = unsafe allocateMemory(for: UInt8.self, count: count) else { throw .noMemory }
+    defer { unsafe free(bytes) }
+    let read = unsafe pread(descriptor, bytes, count, offset)
+    if read < 0 { throw .lastError }
+    // SAFETY: the bytes lie within the page that holds the last byte of the old length.
+    if unsafe memcmp(start, bytes, read) != 0 { unsafe sys_copy(start, bytes, read) }
   }
 
   /// Has the file system set disk space aside for `count` bytes from `offset`, and makes the file longer where they lie

@@ -5,9 +5,9 @@ import CSystem
 // its border for as long as the longest pattern is.
 
 /// What to search for: one pattern or several, none of them empty. Copies, because a caller's may change meanwhile.
-public struct Patterns {
-  private var bytes: [UInt8] = []
-  private var needles: [Needle] = []
+public struct Patterns: ~Copyable {
+  private var bytes = GrowableArray<UInt8>()
+  private var needles = GrowableArray<Needle>()
   /// Bytes of the longest one.
   public private(set) var longest = 0
 
@@ -18,12 +18,15 @@ public struct Patterns {
   public var count: Int { needles.count }
 
   /// Adds one. Throws `badArgument` if it is empty; `truncated` or a reason of the system if it lies in a mapping and is
-  /// lost.
+  /// lost; `noMemory`.
   public mutating func append(_ pattern: UnsafeRawBufferPointer) throws(Failure) {
     if unsafe pattern.isEmpty { throw .badArgument }
-    unsafe bytes.append(contentsOf: pattern)
+    // SAFETY: bytes of any kind are bytes.
+    let source = unsafe UnsafeBufferPointer(
+      start: pattern.baseAddress?.assumingMemoryBound(to: UInt8.self), count: pattern.count)
+    guard unsafe bytes.append(contentsOf: source) else { throw .noMemory }
     if File.mayHaveLost { try unsafe File.checkNotLost(pattern) }
-    unsafe needles.append(Needle(pattern, end: bytes.count))
+    guard needles.append(unsafe Needle(pattern, end: bytes.count)) else { throw .noMemory }
     longest = max(longest, pattern.count)
   }
 
@@ -35,12 +38,10 @@ public struct Patterns {
   fileprivate func first(_ index: Int, in start: UnsafeRawPointer, from: Int, by end: Int) -> Int? {
     let needle = needles[index]
     guard end &- from >= needle.length else { return nil }
-    return unsafe bytes.withUnsafeBufferPointer { bytes -> Int? in
-      // SAFETY: needles know where they end in `bytes`, and there is at least one.
-      let pattern = unsafe bytes.baseAddress.unsafelyUnwrapped + (needle.end &- needle.length)
-      guard let place = unsafe needle.first(pattern, in: start + from, end &- from) else { return nil }
-      return unsafe place - start
-    }
+    // SAFETY: needles know where they end in `bytes`, and there is at least one.
+    let pattern = unsafe bytes.elements.baseAddress.unsafelyUnwrapped + (needle.end &- needle.length)
+    guard let place = unsafe needle.first(pattern, in: start + from, end &- from) else { return nil }
+    return unsafe place - start
   }
 
   /// Finds the last place that begins before the end, of all of them; of those that begin there, the longest.
@@ -67,7 +68,7 @@ public struct Patterns {
 }
 
 /// A place where a pattern was found.
-public struct Match: Equatable {
+public struct Match: Equatable, BitwiseCopyable {
   /// Its first byte.
   public let position: Int
   /// How many there are.
@@ -87,9 +88,10 @@ extension File {
   /// `binary:matches/2` does: the first one, of those that begin there the longest, and so on behind it. Adds up to
   /// `limit` of them to `found`; looks at one piece, at matches that begin in its first `piece` bytes.
   ///
-  /// Throws `outOfRange` if the range ends behind the end; `closed`; `truncated` or a reason of the system.
+  /// Throws `outOfRange` if the range ends behind the end; `closed`; `truncated` or a reason of the system; `noMemory`.
   public func search(
-    _ patterns: Patterns, from: Int, to: Int?, piece: Int, limit: Int, into found: inout [Match], _ patience: Patience
+    _ patterns: borrowing Patterns, from: Int, to: Int?, piece: Int, limit: Int,
+    into found: inout GrowableArray<Match>, _ patience: Patience
   ) throws(Failure) -> Outcome<SearchState> {
     if let to, !(try reaches(to)) { throw .outOfRange }
     let rest = max((to ?? .max) &- from, 0)
@@ -97,10 +99,11 @@ extension File {
     let (sum, overflow) = border.addingReportingOverflow(patterns.longest - 1)
     let wanted = overflow ? rest : min(rest, sum)
     let before = found.count
-    var places = [Int](repeating: -1, count: patterns.count)
+    guard var places = GrowableArray(repeating: -1, count: patterns.count) else { throw .noMemory }
+    var hasMemory = true
     let outcome = try unsafe access(.read, at: from, count: wanted, patience) {
       _, start, count -> (SearchState, touched: Int) in
-      while found.count > before { found.removeLast() }
+      found.keep(first: before)
       for index in places.indices { places[index] = -1 }
       // Where no more bytes were wanted or are there, all of them are looked through; else what begins before the border.
       let isLast = count < wanted || wanted == rest
@@ -120,7 +123,8 @@ extension File {
         if best == .max {
           return (isLast ? .finished : .next(from &+ max(border, done)), touched: count)
         }
-        found.append(Match(position: from &+ best, length: length))
+        hasMemory = found.append(Match(position: from &+ best, length: length))
+        if !hasMemory { break }
         done = best &+ length
         if found.count &- before == limit {
           return (.next(from &+ done), touched: min(count, best &+ patterns.longest))
@@ -128,6 +132,7 @@ extension File {
       }
       return (.next(from), touched: 0)
     }
+    if !hasMemory { throw .noMemory }
     // The end was met.
     if case .outside = outcome { return .done(.finished) }
     return outcome
@@ -136,10 +141,12 @@ extension File {
   /// Finds the last match that lies from `from` up to `to`, or up to the end if that is nil; of those that begin there,
   /// the longest. Adds it to `found`, or none; looks at one piece of the range's end. Throws as `search` does.
   public func searchBackwards(
-    _ patterns: Patterns, from: Int, to: Int?, piece: Int, into found: inout [Match], _ patience: Patience
+    _ patterns: borrowing Patterns, from: Int, to: Int?, piece: Int, into found: inout GrowableArray<Match>,
+    _ patience: Patience
   ) throws(Failure) -> Outcome<SearchState> {
     if let to, !(try reaches(to)) { throw .outOfRange }
     let before = found.count
+    guard found.reserve(1) else { throw .noMemory }
     var end = to ?? size
     if to == nil && traits.contains(.follow) { end = max(end, try self.end()) }
     let (length, overflow) = max(piece, patterns.longest).addingReportingOverflow(patterns.longest - 1)
@@ -147,11 +154,11 @@ extension File {
     let wanted = max(end - start, 0)
     let outcome = try unsafe access(.read, at: start, count: wanted, patience) {
       _, bytes, count -> (SearchState, touched: Int) in
-      while found.count > before { found.removeLast() }
+      found.keep(first: before)
       guard let match = unsafe patterns.last(in: bytes, count) else {
         return (start == from ? .finished : .next(start &+ patterns.longest &- 1), touched: count)
       }
-      found.append(Match(position: start &+ match.position, length: match.length))
+      _ = found.append(Match(position: start &+ match.position, length: match.length))
       return (.finished, touched: count)
     }
     if case .outside = outcome { return .done(.finished) }

@@ -31,8 +31,10 @@ extension File {
   /// gone, is no failure of the file.
   private func syncEntry() throws(Failure) {
     let failure = try descriptor.withDescriptor { (number) throws(Failure) -> Failure? in
-      let directory = unsafe withUnsafeTemporaryAllocation(of: CChar.self, capacity: Int(PATH_MAX)) { name -> Int32 in
-        guard let path = name.baseAddress, unsafe sys_directory_of(number, path, name.count) else { return -1 }
+      let directory = unsafe withPage { name -> Int32 in
+        // PATH_MAX is a page.
+        let path = unsafe name.assumingMemoryBound(to: CChar.self)
+        guard unsafe sys_directory_of(number, path, Int(PATH_MAX)) else { return -1 }
         return unsafe sys_open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC, 0)
       }
       if directory < 0 { return nil }

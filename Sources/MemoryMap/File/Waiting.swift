@@ -70,7 +70,7 @@ extension File {
 /// Where the system cannot wait for several words it is one or none, and when the time is over it counts as woken: of an
 /// upper half that has changed in between nothing else tells.
 @safe public struct WaitingSet: ~Copyable {
-  private let words: UnsafeMutablePointer<sys_futex_t>
+  private var words = InlineArray<128, sys_futex_t> { _ in sys_futex_t() }
   private var entries = 0
 
   /// What has ended a wait.
@@ -91,9 +91,7 @@ extension File {
   public static let capacity = sys_futex_wait_any(nil, 0, 0) == -EINVAL ? (Int(sys_futex_most) - 1) / 2 : 1
 
   /// An empty one.
-  public init() { unsafe words = UnsafeMutablePointer<sys_futex_t>.allocate(capacity: Int(sys_futex_most)) }
-
-  deinit { unsafe words.deallocate() }
+  public init() {}
 
   /// Forgets all words, and waits for a change of this one, which must stay where it is.
   public mutating func reset(_ own: UnsafePointer<Atomic<UInt32>>, expected: UInt32) {
@@ -110,16 +108,15 @@ extension File {
   }
 
   private mutating func append(_ address: UInt, _ value: UInt64, _ flags: UInt32) {
-    if entries == Int(sys_futex_most) { return }
-    // SAFETY: there is room for so many.
-    unsafe words[entries] = sys_futex_t(value: value, address: UInt64(address), flags: flags, reserved: 0)
+    if entries == words.count { return }
+    words[entries] = sys_futex_t(value: value, address: UInt64(address), flags: flags, reserved: 0)
     entries += 1
   }
 
   /// Waits, for so many milliseconds at most.
   public func wait(milliseconds: Int) -> Event {
     if Self.capacity > 1 {
-      return Self.event(unsafe sys_futex_wait_any(words, UInt32(truncatingIfNeeded: entries), milliseconds))
+      return Self.event(waitForAny(0, entries, milliseconds))
     }
     if entries > 1 {
       // Nobody has asked for the upper half: now and then who waits looks itself.
@@ -133,11 +130,19 @@ extension File {
   /// Tells what a wait for nothing but this word would have ended with; `late` if it would not have ended.
   public func look(at index: Int) -> Event {
     if Self.capacity == 1 { return waitForOne(index, 0) }
-    return Self.event(unsafe sys_futex_wait_any(words + (2 * index + 1), 2, 0))
+    return Self.event(waitForAny(2 * index + 1, 2, 0))
+  }
+
+  private func waitForAny(_ first: Int, _ count: Int, _ milliseconds: Int) -> Int32 {
+    unsafe withUnsafePointer(to: words) { start in
+      // SAFETY: an array of this kind is nothing but its elements, one behind the other.
+      let start = unsafe UnsafeRawPointer(start).assumingMemoryBound(to: sys_futex_t.self)
+      return unsafe sys_futex_wait_any(start + first, UInt32(truncatingIfNeeded: count), milliseconds)
+    }
   }
 
   private func waitForOne(_ index: Int, _ milliseconds: Int) -> Event {
-    let expected = unsafe UInt32(truncatingIfNeeded: words[2 * index + 1].value)
+    let expected = UInt32(truncatingIfNeeded: words[2 * index + 1].value)
     let error = unsafe sys_futex_wait_shared(address(2 * index + 1), expected, milliseconds)
     return Self.event(error == 0 ? 1 : -error)
   }

@@ -21,9 +21,13 @@ extension Blocks where Store: ~Copyable {
       }
     }
     guard let part else { return }
-    do throws(StructureError) { try makeReady(part) } catch {
+    do throws(StructureError) {
+      try makeReady(part)
+      partsUnderWay.wrappingSubtract(1, ordering: .relaxed)
+    } catch {
       try growth.withLock { (growth) throws(StructureError) in
-        growth.unready.append(part)
+        _ = growth.unready.append(part)
+        partsUnderWay.wrappingSubtract(1, ordering: .relaxed)
         guard try waitingCount() > 0, try reclaim() else { throw error }
       }
     }
@@ -73,14 +77,21 @@ extension Blocks where Store: ~Copyable {
 
   /// Takes a part of what the file was made longer by, for the caller to make ready; nil if there is no more of it.
   private func nextPart(_ growth: inout Growth) throws(StructureError) -> Part? {
-    if let part = growth.unready.popLast() { return part }
+    if growth.unready.isEmpty && layout.capacity(of: growth.end) <= capacity.load(ordering: .relaxed) { return nil }
+    // Whatever becomes of those that are under way, and of this one, can be noted.
+    let underWay = partsUnderWay.load(ordering: .relaxed)
+    guard growth.unready.reserve(underWay + 1) else { throw .file(.noMemory) }
+    if let part = growth.unready.popLast() {
+      partsUnderWay.wrappingAdd(1, ordering: .relaxed)
+      return part
+    }
     let count = capacity.load(ordering: .relaxed)
     let most = layout.capacity(of: growth.end)
-    if most <= count { return nil }
     let words = (count &+ Self.partBytes / layout.blockSize) / BlockLayout.bitsPerWord &+ 1
     let part = Part(start: count, end: min(most, words &* BlockLayout.bitsPerWord))
     try map.add(blocks: part.end)
     capacity.store(part.end, ordering: .releasing)
+    partsUnderWay.wrappingAdd(1, ordering: .relaxed)
     return part
   }
 
@@ -108,7 +119,7 @@ extension Blocks where Store: ~Copyable {
 
   /// Writes the header of a group and a bitmap without blocks.
   private func writeBitmap(ofGroup group: Int) throws(StructureError) {
-    try unsafe withBytes(BlockLayout.page) { (bytes) throws(StructureError) in
+    try unsafe withPage { (bytes) throws(StructureError) in
       let count = unsafe fillHeader(bytes, group) &+ layout.wordsPerGroup &* 8
       for index in 0..<layout.wordsPerGroup {
         let word = emptyWord(group &* layout.wordsPerGroup &+ index)

@@ -30,7 +30,9 @@ import Synchronization
   let map: FreeMap
   let lanes: InlineArray<16, Guarded<Lane>>
   let checkpoint: Guarded<BlocksCheckpoint>
-  let growth = Guarded(Growth())
+  let growth: Guarded<Growth>
+  /// Parts that are being made ready.
+  let partsUnderWay = Atomic<Int>(0)
 
   #if DEBUG
     let omissions: Omissions
@@ -61,34 +63,43 @@ import Synchronization
     /// What it was made longer by, of which not all may be part of `capacity` yet.
     var start = 0
     var end = 0
-    /// Parts of `capacity` that could not be made ready.
-    var unready: [Part] = []
+    /// Parts of `capacity` that could not be made ready. There is room for those that are under way.
+    var unready = GrowableArray<Part>()
   }
 
   /// Addresses of blocks.
-  struct Part {
+  struct Part: BitwiseCopyable {
     let start: Int
     let end: Int
+  }
+
+  /// What takes memory.
+  struct Parts: ~Copyable {
+    let map: FreeMap
+    let lanes: InlineArray<16, Guarded<Lane>>
+    let checkpoint: Guarded<BlocksCheckpoint>
+    let growth: Guarded<Growth>
   }
 
   struct Opened: ~Copyable {
     var storage: Store
     var layout: BlockLayout
     var maximumSize: Int
-    var superblock: Superblock
+    var parts: Parts
     #if DEBUG
       var omissions: Omissions = []
     #endif
   }
 
-  init(_ opened: consuming Opened) throws(StructureError) {
+  init(_ opened: consuming Opened) {
     layout = opened.layout
-    map = try FreeMap(blocks: layout.capacity(of: max(opened.maximumSize, opened.storage.size)))
+    map = opened.parts.map
+    lanes = opened.parts.lanes
+    checkpoint = opened.parts.checkpoint
+    growth = opened.parts.growth
     maximumSize = opened.maximumSize
     epoch = Atomic(0)
     capacity = Atomic(layout.capacity(of: opened.storage.size))
-    lanes = InlineArray { _ in Guarded(Lane()) }
-    checkpoint = Guarded(BlocksCheckpoint(opened.superblock))
     #if DEBUG
       omissions = opened.omissions
     #endif

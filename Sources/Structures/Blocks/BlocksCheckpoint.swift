@@ -6,7 +6,7 @@ struct BlocksCheckpoint: ~Copyable {
   /// The newest superblock.
   var superblock: Superblock
   /// Blocks that are free on disk, and whose descriptors may not be void there.
-  var cleared: [FreedBlocks] = []
+  var cleared = GrowableArray<FreedBlocks>()
 
   init(_ superblock: Superblock) { self.superblock = superblock }
 }
@@ -28,7 +28,8 @@ extension Blocks where Store: ~Copyable {
     superblock.epoch = UInt64(beginEpoch())
     // Acquiring: the bitmaps of all that there is room for are in the file, and come to disk now.
     superblock.number = UInt64(capacity.load(ordering: .acquiring))
-    let freed = map.takeFreed()
+    var freed = GrowableArray<FreedBlocks>()
+    map.takeFreed(into: &freed)
     // What the sync before has brought to disk as free; this one brings it there as void.
     try makeVoid(checkpoint.cleared)
     #if DEBUG
@@ -38,12 +39,12 @@ extension Blocks where Store: ~Copyable {
     #else
       try storage.syncData()
     #endif
-    for freed in checkpoint.cleared { map.makeAvailable(freed.word, freed.bits) }
+    makeAvailable(checkpoint.cleared)
     checkpoint.cleared = freed
     #if DEBUG
       if omits(.lateVoid) {
-        for freed in freed { map.makeAvailable(freed.word, freed.bits) }
-        checkpoint.cleared = []
+        makeAvailable(checkpoint.cleared)
+        checkpoint.cleared.removeAll()
       }
     #endif
     try write(superblock)
@@ -64,8 +65,13 @@ extension Blocks where Store: ~Copyable {
     return last
   }
 
-  func makeVoid(_ blocks: [FreedBlocks]) throws(StructureError) {
-    for blocks in blocks {
+  private func makeAvailable(_ blocks: borrowing GrowableArray<FreedBlocks>) {
+    for index in blocks.indices { map.makeAvailable(blocks[index].word, blocks[index].bits) }
+  }
+
+  func makeVoid(_ freed: borrowing GrowableArray<FreedBlocks>) throws(StructureError) {
+    for index in freed.indices {
+      let blocks = freed[index]
       var rest = blocks.bits
       while rest != 0 {
         let address = blocks.word &* BlockLayout.bitsPerWord &+ rest.trailingZeroBitCount
@@ -85,7 +91,8 @@ extension Blocks where Store: ~Copyable {
   /// How many blocks wait for a sync before they can be stored to again.
   public func waitingCount() throws(StructureError) -> Int {
     let cleared = try checkpoint.withLock { (checkpoint) throws(StructureError) in
-      checkpoint.cleared.reduce(0) { $0 &+ $1.bits.nonzeroBitCount }
+      let cleared = unsafe checkpoint.cleared.elements
+      return unsafe cleared.reduce(0) { $0 &+ $1.bits.nonzeroBitCount }
     }
     return cleared &+ map.freedCount
   }
@@ -125,7 +132,7 @@ extension Blocks where Store: ~Copyable {
   /// A checksum of all bitmap pages: after a clean close a bit that has changed shows.
   func bitmapsChecksum(groups: Int) throws(StructureError) -> UInt32 {
     var state = Checksum.State()
-    try unsafe withBytes(BlockLayout.page) { (page) throws(StructureError) in
+    try unsafe withPage { (page) throws(StructureError) in
       for group in 0..<groups {
         try unsafe storage.read(at: layout.offset(ofGroup: group), count: BlockLayout.page, into: page)
         unsafe checksum.add(page, count: BlockLayout.page, to: &state)

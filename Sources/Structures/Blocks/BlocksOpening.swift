@@ -28,16 +28,23 @@ extension Blocks where Store: ~Copyable {
   public static func open(_ storage: consuming Store, _ options: BlocksOptions) throws(StructureError) -> Blocks {
     if try !storage.tryLock() { throw .locked }
     let (layout, superblock): (BlockLayout, Superblock)
-    do throws(StructureError) { (layout, superblock) = try find(in: storage, options) } catch {
+    let parts: Parts
+    do throws(StructureError) {
+      (layout, superblock) = try find(in: storage, options)
+      parts = Parts(
+        map: try FreeMap(blocks: layout.capacity(of: max(options.maximumSize, storage.size))),
+        lanes: try InlineArray { (_) throws(StructureError) in try Guarded(Lane()) },
+        checkpoint: try Guarded(BlocksCheckpoint(superblock)), growth: try Guarded(Growth()))
+    } catch {
       storage.letGo()
       throw error
     }
     var opened = Opened(
-      storage: storage, layout: layout, maximumSize: options.maximumSize, superblock: superblock)
+      storage: storage, layout: layout, maximumSize: options.maximumSize, parts: parts)
     #if DEBUG
       opened.omissions = options.omissions
     #endif
-    var blocks = try Blocks(opened)
+    var blocks = Blocks(opened)
     do throws(StructureError) { try blocks.recover(superblock) } catch {
       blocks.storage.letGo()
       throw error
@@ -113,7 +120,7 @@ extension Blocks where Store: ~Copyable {
     recovered.wasClean = superblock.isClean || superblock.generation == 0
     try map.add(blocks: room)
     // Free blocks of words that are newer than the superblock, whose descriptors are not void.
-    var stale: [FreedBlocks] = []
+    var stale = GrowableArray<FreedBlocks>()
     for group in 0..<layout.groups(of: room) {
       let isDurable = group < durable
       try recover(group, last, isDurable: isDurable, isClean: superblock.isClean && isDurable, &stale)
@@ -139,12 +146,13 @@ extension Blocks where Store: ~Copyable {
 
   /// Reads the bitmap of a group, and drops the blocks that were never stored.
   private mutating func recover(
-    _ group: Int, _ last: Int, isDurable: Bool, isClean: Bool, _ stale: inout [FreedBlocks]
+    _ group: Int, _ last: Int, isDurable: Bool, isClean: Bool,
+    _ stale: inout GrowableArray<FreedBlocks>
   ) throws(StructureError) {
     let offset = layout.offset(ofGroup: group)
     let end = capacity.load(ordering: .relaxed)
     var (count, dropped) = (0, 0)
-    try unsafe withBytes(BlockLayout.page) { (page) throws(StructureError) in
+    try unsafe withPage { (page) throws(StructureError) in
       try unsafe storage.read(at: offset, count: BlockLayout.page, into: page)
       let crc = UInt32(littleEndian: unsafe page.load(fromByteOffset: 4, as: UInt32.self))
       let isValid =
@@ -186,7 +194,7 @@ extension Blocks where Store: ~Copyable {
         if isNew && unused != 0 {
           var found: UInt = 0
           try forEachMark(word, unused) { bit, mark in if mark != 0 { found |= bit } }
-          if found != 0 { stale.append(FreedBlocks(word: word, bits: found)) }
+          if found != 0 && !stale.append(FreedBlocks(word: word, bits: found)) { throw .file(.noMemory) }
         }
       }
     }
@@ -224,7 +232,7 @@ extension Blocks where Store: ~Copyable {
       if omits(.checksum) { return true }
     #endif
     var state = Checksum.State()
-    try unsafe withBytes(BlockLayout.page) { (bytes) throws(StructureError) in
+    try unsafe withPage { (bytes) throws(StructureError) in
       for done in stride(from: 0, to: descriptor.length, by: BlockLayout.page) {
         let count = min(descriptor.length - done, BlockLayout.page)
         try unsafe storage.read(at: layout.offset(ofData: address) + done, count: count, into: bytes)
@@ -243,7 +251,7 @@ extension Blocks where Store: ~Copyable {
     let start = layout.offset(ofGroup: group)
     let count = min(storage.size &- start, BlockLayout.page)
     if count <= 0 { return }
-    try unsafe withBytes(BlockLayout.page) { (page) throws(StructureError) in
+    try unsafe withPage { (page) throws(StructureError) in
       try unsafe storage.write(page, count: count, at: start)
     }
   }

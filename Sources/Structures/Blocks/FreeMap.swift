@@ -284,21 +284,20 @@ import Synchronization
     unsafe Self.set(group + Place.hasFreed, 0)
   }
 
-  /// Takes all that was noted.
-  func takeFreed() -> [FreedBlocks] {
-    var freed: [FreedBlocks] = []
+  /// Takes all that was noted. When memory is out some of it stays, and waits for the next sync.
+  func takeFreed(into freed: inout GrowableArray<FreedBlocks>) {
     var index = 0
     while let group = unsafe group(index) {
       if unsafe group[Place.hasFreed].exchange(0, ordering: .sequentiallyConsistent) != 0 {
         for word in 0..<Self.wordsPerGroup
         where unsafe group[Place.freed + word].load(ordering: .sequentiallyConsistent) != 0 {
+          guard freed.reserve(1) else { return unsafe Self.set(group + Place.hasFreed, 0) }
           let bits = unsafe group[Place.freed + word].exchange(0, ordering: .acquiringAndReleasing)
-          freed.append(FreedBlocks(word: index * Self.wordsPerGroup + word, bits: bits))
+          _ = freed.append(FreedBlocks(word: index * Self.wordsPerGroup + word, bits: bits))
         }
       }
       index += 1
     }
-    return freed
   }
 
   /// How many blocks are noted.
@@ -317,7 +316,7 @@ import Synchronization
 }
 
 /// Blocks of one word that were freed.
-struct FreedBlocks {
+struct FreedBlocks: BitwiseCopyable {
   let word: Int
   let bits: UInt
 }

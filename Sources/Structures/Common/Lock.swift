@@ -1,4 +1,5 @@
 import CSystem
+import MemoryMap
 import Synchronization
 
 /// A mutex. A little spinning, then futex(2): 0 is free, 1 locked, 2 locked with somebody asleep.
@@ -54,42 +55,71 @@ struct Lock: ~Copyable {
   }
 }
 
-/// A value that is reached with its lock held, and no other way. A class, so that the lock never moves.
-public final class Guarded<Value: ~Copyable> {
-  private let lock = Lock()
-  private var value: Value
-  // What is allocated behind it is not on the lock's cache line.
-  private let padding = InlineArray<8, Int>(repeating: 0)
+/// Memory of a value that ends with it. Not a generic type: what one does at its end Embedded Swift leaves out.
+@safe public struct GuardedMemory: ~Copyable {
+  let start: UnsafeMutableRawPointer
+  private let end: (UnsafeMutableRawPointer) -> Void
 
-  /// Takes the value.
-  public init(_ value: consuming Value) { self.value = value }
+  init(_ start: UnsafeMutableRawPointer, end: @escaping (UnsafeMutableRawPointer) -> Void) {
+    unsafe self.start = start
+    unsafe self.end = end
+  }
+
+  deinit {
+    unsafe end(start)
+    unsafe free(start)
+  }
+}
+
+/// A value that is reached with its lock held, and no other way. It stands elsewhere in memory, so that the lock never
+/// moves.
+@safe public struct Guarded<Value: ~Copyable>: ~Copyable {
+  struct Content: ~Copyable {
+    let lock = Lock()
+    var value: Value
+    // What is allocated behind it is not on the lock's cache line.
+    let padding = InlineArray<8, Int>(repeating: 0)
+  }
+
+  private let memory: GuardedMemory
+
+  /// Takes the value. Throws `noMemory`.
+  public init(_ value: consuming Value) throws(StructureError) {
+    // On a cache line's border, so that what belongs together is on as few as it can be.
+    guard let content = unsafe allocateMemory(for: Content.self, alignment: 64) else { throw .file(.noMemory) }
+    unsafe content.initialize(to: Content(value: value))
+    unsafe memory = GuardedMemory(content) { unsafe $0.assumingMemoryBound(to: Content.self).deinitialize(count: 1) }
+  }
+
+  @inline(__always)
+  private var content: UnsafeMutablePointer<Content> { unsafe memory.start.assumingMemoryBound(to: Content.self) }
 
   /// Runs `body` with the lock held. Throws `wouldWait` if it had to sleep for the lock and `mayWait` is false.
   @inline(__always)
   public func withLock<R: ~Copyable>(
     mayWait: Bool = true, _ body: (inout Value) throws(StructureError) -> R
   ) throws(StructureError) -> R {
-    if !lock.tryLock() {
+    if unsafe !content.pointee.lock.tryLock() {
       guard mayWait else { throw .wouldWait }
-      lock.lock()
+      unsafe content.pointee.lock.lock()
     }
-    defer { lock.unlock() }
-    return try body(&value)
+    defer { unsafe content.pointee.lock.unlock() }
+    return try unsafe body(&content.pointee.value)
   }
 
   /// Runs `body` if nobody has the lock; nil if somebody has it.
   @inline(__always)
   func ifUnlocked<R>(_ body: (inout Value) throws(StructureError) -> R) throws(StructureError) -> R? {
-    guard lock.tryOnce() else { return nil }
-    defer { lock.unlock() }
-    return try body(&value)
+    guard unsafe content.pointee.lock.tryOnce() else { return nil }
+    defer { unsafe content.pointee.lock.unlock() }
+    return try unsafe body(&content.pointee.value)
   }
 
   /// The same as `withLock` for a body that cannot fail.
   @inline(__always)
   public func locked<R: ~Copyable>(_ body: (inout Value) -> R) -> R {
-    lock.lock()
-    defer { lock.unlock() }
-    return body(&value)
+    unsafe content.pointee.lock.lock()
+    defer { unsafe content.pointee.lock.unlock() }
+    return unsafe body(&content.pointee.value)
   }
 }

@@ -75,10 +75,11 @@ extension StaticPage {
     from storage: borrowing Store, size: Int, _ made: [Int]
   ) throws(StructureError) -> Bool {
     if storage.size > size { return false }
+    // A page.
     let step = 4096
     for offset in stride(from: 0, to: storage.size, by: step) where !made.contains(offset) {
       let count = min(step, storage.size - offset)
-      let isZero = try unsafe withBytes(step) { (bytes) throws(StructureError) in
+      let isZero = try unsafe withPage { (bytes) throws(StructureError) in
         try unsafe storage.read(at: offset, count: count, into: bytes)
         return unsafe UnsafeRawBufferPointer(start: bytes, count: count).allSatisfy { $0 == 0 }
       }
@@ -89,7 +90,8 @@ extension StaticPage {
   }
 }
 
-/// Runs `body` with some bytes on the stack, all zero, aligned to 8.
+/// Runs `body` with some bytes on the stack, all zero, aligned to 8: at most 1024, beyond which Swift allocates them.
+@inline(__always)
 func withBytes<R>(
   _ count: Int, _ body: (UnsafeMutableRawPointer) throws(StructureError) -> R
 ) throws(StructureError) -> R {

@@ -14,7 +14,7 @@ import MemoryMap
   mutating func reserve(_ count: Int) throws(StructureError) -> UnsafeMutableRawPointer {
     if count <= capacity, let start = unsafe start { return unsafe start }
     let wanted = max(count, min(capacity &* 2, count &+ (64 << 20)))
-    guard let grown = unsafe realloc(start, wanted) else { throw .file(.noMemory) }
+    guard let grown = unsafe reallocateMemory(start, bytes: wanted) else { throw .file(.noMemory) }
     unsafe start = grown
     capacity = wanted
     return unsafe grown

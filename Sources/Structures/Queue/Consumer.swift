@@ -160,7 +160,8 @@ extension Queue where Store: ~Copyable {
     }
   }
 
-  /// Hands the next message to `owner`, until it is acknowledged or given back; nil if there is none.
+  /// Hands the next message to `owner`, until it is acknowledged or given back; nil if there is none. Throws
+  /// `noMemory`, and has then handed out nothing.
   public func take<R>(
     _ name: ConsumerName, owner: UInt, mayBlock: Bool,
     _ body: (UnsafeRawBufferPointer) throws(StructureError) -> R
@@ -179,8 +180,8 @@ extension Queue where Store: ~Copyable {
       let tail = self.tail.load(ordering: .acquiring)
       let place = consumer.cursor
       guard let found = unsafe try message(at: place, limit: tail, &consumer.reader, body) else { return nil }
+      guard consumer.outstanding.append(place, delivery: delivery, owner: owner) else { throw .file(.noMemory) }
       consumer.deliveries = delivery
-      consumer.outstanding.append(place, delivery: delivery, owner: owner)
       consumer.cursor = found.next
       return (found.result, Receipt(number: place.number, delivery: delivery))
     }

@@ -49,7 +49,7 @@ enum Kind {
 }
 
 /// A place between two records.
-public struct Place: Equatable, Sendable {
+public struct Place: Equatable, Sendable, BitwiseCopyable {
   /// Where in the queue.
   public var position: Int
   /// How many messages are before it.

@@ -36,8 +36,8 @@ extension Queue where Store: ~Copyable {
     }
     let (superblock, tail) = (found.superblock, found.tail)
     var opened = Opened(
-      storage: storage, page: found.page, maximumSize: options.maximumSize, superblock: superblock,
-      tail: tail, table: found.table, consumers: InlineArray { _ in Guarded(Consumer()) })
+      storage: storage, page: found.page, maximumSize: options.maximumSize, tail: tail, pusher: found.pusher,
+      checkpoint: found.checkpoint, consumers: found.consumers, table: found.table)
     #if DEBUG
       opened.omissions = options.omissions
     #endif
@@ -53,7 +53,10 @@ extension Queue where Store: ~Copyable {
     var page: StaticPage
     var superblock: Superblock
     var tail: Place
-    var table: SegmentTable
+    var pusher: Guarded<Pusher>
+    var checkpoint: Guarded<Checkpoint>
+    var consumers: InlineArray<192, Guarded<Consumer>>
+    var table: Guarded<SegmentTable>
   }
 
   /// What is in a file; in an empty one it is made.
@@ -80,7 +83,10 @@ extension Queue where Store: ~Copyable {
     else { throw .corrupt(Superblock.offset(0)) }
     let table = try Self.table(
       storage, shift: Int(page.parameter), first: Int(truncatingIfNeeded: superblock.oldest), checksum)
-    return Found(page: page, superblock: superblock, tail: tail, table: table)
+    return Found(
+      page: page, superblock: superblock, tail: tail, pusher: try Guarded(Pusher(at: tail)),
+      checkpoint: try Guarded(Checkpoint(superblock)),
+      consumers: try InlineArray { (_) throws(StructureError) in try Guarded(Consumer()) }, table: try Guarded(table))
   }
 
   /// Makes an empty queue. The static page comes last: without it the next one who opens the file starts again.
@@ -109,7 +115,8 @@ extension Queue where Store: ~Copyable {
     _ storage: borrowing Store, shift: Int, first: Int, _ checksum: Checksum
   ) throws(StructureError) -> SegmentTable {
     let count = (storage.size &- Format.segments) &>> shift
-    var found = [(slot: Int, epoch: Int)](repeating: (-1, -1), count: count)
+    let none: (slot: Int, epoch: Int) = (-1, -1)
+    guard var found = GrowableArray(repeating: none, count: count) else { throw .file(.noMemory) }
     for slot in 0..<count {
       try unsafe withBytes(Format.segmentHeader) { (bytes) throws(StructureError) in
         try unsafe storage.read(at: Format.segments &+ slot &<< shift, count: 32, into: bytes)
@@ -123,13 +130,13 @@ extension Queue where Store: ~Copyable {
         found[number &- first] = (slot, epoch)
       }
     }
-    var slots: [Int] = []
-    for entry in found {
-      if entry.slot < 0 { break }
-      slots.append(entry.slot)
+    var slots = GrowableArray<Int>()
+    for index in found.indices {
+      if found[index].slot < 0 { break }
+      guard slots.append(found[index].slot) else { throw .file(.noMemory) }
     }
     var table = SegmentTable()
-    table.start(first: first, slots: slots, count: count)
+    try table.start(first: first, slots: slots, count: count)
     return table
   }
 

@@ -1,11 +1,13 @@
+import MemoryMap
+
 /// The messages that were handed out and not acknowledged, in their order.
 ///
 /// What was done in between stays until it is half of all: the memory is bounded by what is outstanding, and each
 /// message is moved a constant number of times.
-struct Outstanding {
+struct Outstanding: ~Copyable {
   enum State { case taken, returned, done }
 
-  struct Entry {
+  struct Entry: BitwiseCopyable {
     /// Where the message begins, and its number.
     var place: Place
     /// Which time a message was handed out: a receipt is good for that one alone.
@@ -15,7 +17,7 @@ struct Outstanding {
     var state: State
   }
 
-  private var entries: [Entry] = []
+  private var entries = GrowableArray<Entry>()
   /// Everything before this index is done.
   private var head = 0
   private var doneCount = 0
@@ -30,7 +32,8 @@ struct Outstanding {
   /// The first message that is not done.
   var first: Place? { head < entries.count ? entries[head].place : nil }
 
-  mutating func append(_ place: Place, delivery: Int, owner: UInt) {
+  /// Adds a message. False when memory is out.
+  mutating func append(_ place: Place, delivery: Int, owner: UInt) -> Bool {
     entries.append(Entry(place: place, delivery: delivery, owner: owner, state: .taken))
   }
 
@@ -94,7 +97,7 @@ struct Outstanding {
       entries[target] = entries[index]
       target += 1
     }
-    entries.removeLast(entries.count - target)
+    entries.keep(first: target)
     (head, doneCount, firstReturned) = (0, 0, 0)
   }
 

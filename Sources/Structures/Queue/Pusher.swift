@@ -44,11 +44,12 @@ extension Queue where Store: ~Copyable {
         guard mayBlock else { throw .wouldWait }
         try makeRoom(through: last, &pusher)
       }
+      // Before anything fails that is for good.
+      let start = unsafe try pusher.buffer.reserve(Pusher.bufferBytes)
       try failing { () throws(StructureError) in
         if pusher.segmentOffset < 0 && pusher.position & mask != 0 {
           pusher.segmentOffset = try offset(ofSegment: pusher.position &>> shift)
         }
-        let start = unsafe try pusher.buffer.reserve(Pusher.bufferBytes)
         var (position, number) = (pusher.position, pusher.number)
         pusher.filled = 0
         if pusher.needsEpochRecord {
@@ -242,6 +243,7 @@ extension Queue where Store: ~Copyable {
     let (bytes, overflow) = missing.multipliedReportingOverflow(by: segmentSize)
     let (new, tooLong) = old.addingReportingOverflow(bytes)
     if overflow || tooLong || new > maximumSize { throw .full }
+    try table.withLock { (table) throws(StructureError) in try table.reserve(missing) }
     // An error here changes nothing that was stored.
     try storage.grow(from: old, to: new)
     table.locked { $0.grow(by: missing) }

@@ -56,10 +56,11 @@ import Synchronization
     var storage: Store
     var page: StaticPage
     var maximumSize: Int
-    var superblock: Superblock
     var tail: Place
-    var table: SegmentTable
+    var pusher: Guarded<Pusher>
+    var checkpoint: Guarded<Checkpoint>
     var consumers: InlineArray<192, Guarded<Consumer>>
+    var table: Guarded<SegmentTable>
     #if DEBUG
       var omissions: Omissions = []
     #endif
@@ -72,12 +73,12 @@ import Synchronization
     epoch = opened.tail.epoch
     tail = Atomic(opened.tail.position)
     number = Atomic(opened.tail.number)
-    pusher = Guarded(Pusher(at: opened.tail))
-    checkpoint = Guarded(Checkpoint(opened.superblock))
+    pusher = opened.pusher
+    checkpoint = opened.checkpoint
     #if DEBUG
       omissions = opened.omissions
     #endif
-    table = Guarded(opened.table)
+    table = opened.table
     consumers = opened.consumers
     storage = opened.storage
   }
