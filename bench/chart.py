@@ -4,6 +4,7 @@ Usage: chart.py RESULTS.md CHART: makes CHART.svg, and CHART.png for pages that 
        chart.py PEER.md CHART
 """
 
+import collections
 import math
 import re
 import sys
@@ -17,7 +18,9 @@ matplotlib.rcParams.update(
 
 from matplotlib import pyplot  # noqa: E402  (the backend must be chosen first)
 
-COLOURS = ["#0072B2", "#56B4E9", "#E69F00", "#009E73", "#CC79A7", "#999999"]
+COLOURS = ["#0072B2", "#56B4E9", "#E69F00", "#009E73", "#CC79A7"]
+# What the other alternatives are drawn in, each with its name beside the bar.
+OTHERS, OTHERS_COLOUR = "others", "#999999"
 
 # Kinds of rows: title, which names, what is left of the name.
 KINDS = [
@@ -29,6 +32,9 @@ KINDS = [
     ("pwrite, lock", r"pwrite (.*), lock"),
     ("pwrite, nolock", r"pwrite (.*), nolock"),
     ("Sequential", r"((?:sequential|read_line).*)"),
+    ("Lines, 512 at a time", r"lines, 512 at a time, (.*)"),
+    ("Queue", r"queue: (.*)"),
+    ("Blocks", r"blocks: (.*)"),
     ("Other", r"(.*)"),
 ]
 # Beside OTP there are many bars; these rows look like others.
@@ -80,8 +86,8 @@ def main(page, target):
     bars, peer = bars_of(page)
     order = list(dict.fromkeys(title for title, _ in KINDS))
     bars.sort(key=lambda bar: order.index(kind_of(bar[0])[0]))
-    alternatives = list(dict.fromkeys(other.split(",")[0] for _, other, _ in bars))
-    colours = dict(zip(alternatives, COLOURS))
+    frequent = collections.Counter(other.split(",")[0] for _, other, _ in bars).most_common(len(COLOURS))
+    colours = dict(zip((kind for kind, _ in frequent), COLOURS))
 
     # From above: a title for each kind, its rows below, a bar for each alternative.
     position, drawn, labels, titles = 0.0, [], [], []
@@ -104,7 +110,10 @@ def main(page, target):
     seen = set()
     for place, other, ratio in drawn:
         kind, _, variant = other.partition(", ")
-        axes.barh(place, ratio - 1, left=1, height=0.86, color=colours[kind], label=None if kind in seen else kind)
+        if kind not in colours:
+            kind, variant = OTHERS, other
+        axes.barh(place, ratio - 1, left=1, height=0.86, color=colours.get(kind, OTHERS_COLOUR),
+                  label=None if kind in seen else kind)
         seen.add(kind)
         note = two_digits(ratio) + (f"  {variant}" if variant else "")
         axes.annotate(note, (ratio, place), (3 if ratio >= 1 else -3, 0), textcoords="offset points", va="center",
@@ -137,7 +146,7 @@ def main(page, target):
     figure.text(0.01, 0.995 - 0.24 * inch, "Logarithmic scale; bars to the right of 1 are where emmap is faster.",
                 ha="left", va="top", color="#555555")
     if not peer:
-        figure.legend(loc="upper left", bbox_to_anchor=(0.0, 0.995 - 0.4 * inch), ncol=len(alternatives), frameon=False,
+        figure.legend(loc="upper left", bbox_to_anchor=(0.0, 0.995 - 0.4 * inch), ncol=len(seen), frameon=False,
                       title=None, handlelength=1.2, columnspacing=1.5)
     figure.patch.set_facecolor("white")
     figure.subplots_adjust(left=0.29, right=0.98, bottom=0.3 * inch, top=1 - (1.0 if not peer else 0.78) * inch)
