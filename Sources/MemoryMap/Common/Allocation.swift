@@ -31,14 +31,13 @@ public func allocateMemory<Value: ~Copyable>(
   return unsafe reallocateMemory(nil, bytes: bytes)?.assumingMemoryBound(to: Value.self)
 }
 
-/// The same for one value, at a multiple of `alignment`, a power of two from 8 on.
-public func allocateMemory<Value: ~Copyable>(for type: Value.Type, alignment: Int) -> UnsafeMutablePointer<Value>? {
+/// The same for so many bytes, at a multiple of `alignment`, a power of two from 8 on.
+public func allocateMemory(bytes: Int, alignment: Int) -> UnsafeMutableRawPointer? {
   #if DEBUG
     if !Allowance.grants { return nil }
   #endif
   var memory: UnsafeMutableRawPointer? = nil
-  guard unsafe posix_memalign(&memory, alignment, MemoryLayout<Value>.stride) == 0 else { return nil }
-  return unsafe memory?.assumingMemoryBound(to: Value.self)
+  return unsafe posix_memalign(&memory, alignment, bytes) == 0 ? memory : nil
 }
 
 /// As realloc(3): nil, and what was there is still there, when memory is out.

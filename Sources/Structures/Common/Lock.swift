@@ -71,55 +71,62 @@ struct Lock: ~Copyable {
   }
 }
 
-/// A value that is reached with its lock held, and no other way. It stands elsewhere in memory, so that the lock never
+/// A value that is reached with its lock held, and no other way. Both stand elsewhere in memory, so that the lock never
 /// moves.
 @safe public struct Guarded<Value: ~Copyable>: ~Copyable {
-  struct Content: ~Copyable {
-    let lock = Lock()
-    var value: Value
-    // What is allocated behind it is not on the lock's cache line.
-    let padding = InlineArray<8, Int>(repeating: 0)
-  }
-
   private let memory: GuardedMemory
 
   /// Takes the value. Throws `noMemory`.
   public init(_ value: consuming Value) throws(StructureError) {
-    // On a cache line's border, so that what belongs together is on as few as it can be.
-    guard let content = unsafe allocateMemory(for: Content.self, alignment: 64) else { throw .file(.noMemory) }
-    unsafe content.initialize(to: Content(value: value))
-    unsafe memory = GuardedMemory(content) { unsafe $0.assumingMemoryBound(to: Content.self).deinitialize(count: 1) }
+    // On a cache line's border, so that what belongs together is on as few as it can be; and what is allocated behind it
+    // is on none of them.
+    let bytes = valueOffset + MemoryLayout<Value>.size + cacheLineBytes
+    guard let memory = unsafe allocateMemory(bytes: bytes, alignment: cacheLineBytes) else { throw .file(.noMemory) }
+    unsafe memory.bindMemory(to: Lock.self, capacity: 1).initialize(to: Lock())
+    unsafe (memory + valueOffset).bindMemory(to: Value.self, capacity: 1).initialize(to: value)
+    unsafe self.memory = GuardedMemory(memory) {
+      unsafe ($0 + valueOffset).assumingMemoryBound(to: Value.self).deinitialize(count: 1)
+    }
   }
 
   @inline(__always)
-  private var content: UnsafeMutablePointer<Content> { unsafe memory.start.assumingMemoryBound(to: Content.self) }
+  private var lock: UnsafeMutablePointer<Lock> { unsafe memory.start.assumingMemoryBound(to: Lock.self) }
+
+  @inline(__always)
+  private var value: UnsafeMutablePointer<Value> {
+    unsafe (memory.start + valueOffset).assumingMemoryBound(to: Value.self)
+  }
 
   /// Runs `body` with the lock held. Throws `wouldWait` if it had to sleep for the lock and `mayWait` is false.
   @inline(__always)
   public func withLock<R: ~Copyable>(
     mayWait: Bool = true, _ body: (inout Value) throws(StructureError) -> R
   ) throws(StructureError) -> R {
-    if unsafe !content.pointee.lock.tryLock() {
+    if unsafe !lock.pointee.tryLock() {
       guard mayWait else { throw .wouldWait }
-      unsafe content.pointee.lock.lock()
+      unsafe lock.pointee.lock()
     }
-    defer { unsafe content.pointee.lock.unlock() }
-    return try unsafe body(&content.pointee.value)
+    defer { unsafe lock.pointee.unlock() }
+    return try unsafe body(&value.pointee)
   }
 
   /// Runs `body` if nobody has the lock; nil if somebody has it.
   @inline(__always)
   func ifUnlocked<R>(_ body: (inout Value) throws(StructureError) -> R) throws(StructureError) -> R? {
-    guard unsafe content.pointee.lock.tryOnce() else { return nil }
-    defer { unsafe content.pointee.lock.unlock() }
-    return try unsafe body(&content.pointee.value)
+    guard unsafe lock.pointee.tryOnce() else { return nil }
+    defer { unsafe lock.pointee.unlock() }
+    return try unsafe body(&value.pointee)
   }
 
   /// The same as `withLock` for a body that cannot fail.
   @inline(__always)
   public func locked<R: ~Copyable>(_ body: (inout Value) -> R) -> R {
-    unsafe content.pointee.lock.lock()
-    defer { unsafe content.pointee.lock.unlock() }
-    return unsafe body(&content.pointee.value)
+    unsafe lock.pointee.lock()
+    defer { unsafe lock.pointee.unlock() }
+    return unsafe body(&value.pointee)
   }
 }
+
+private var cacheLineBytes: Int { 64 }
+/// Where a value begins behind its lock: as aligned as any.
+private var valueOffset: Int { 16 }
