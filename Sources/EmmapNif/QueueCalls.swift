@@ -179,22 +179,16 @@ enum QueueTake: StructureCall {
 
   static func answer(_ call: Call, mayBlock: Bool) throws(StructureError) -> Term? {
     let handle = try unsafe call.queue()
-    guard let caller = call.env.caller() else { throw .badArgument }
-    try unsafe handle.pointee.watch(call, caller, handle)
     let consumer = try call.consumer(1)
-    let found = try unsafe handle.pointee.queue.take(consumer, owner: caller.word, mayBlock: mayBlock) {
-      (bytes) throws(StructureError) in
+    let found = try unsafe handle.pointee.queue.take(
+      consumer,
+      owner: { () throws(StructureError) in try unsafe handle.pointee.owner(call, of: consumer.index, handle) },
+      mayBlock: mayBlock
+    ) { (bytes) throws(StructureError) in
       if !mayBlock && bytes.count > inlineBytes { throw .wouldWait }
       return try unsafe call.decode(bytes, handle)
     }
     guard let (term, receipt) = found else { return call.atoms.empty }
-    // On a dirty scheduler a process may end in the middle of its call. Either it is noticed after the message was
-    // handed out, and gives that back, or it was before.
-    if unsafe mayBlock && !handle.pointee.isWatched(caller) {
-      try unsafe handle.pointee.queue.giveBack(receipt, consumer, mayBlock: true)
-      unsafe handle.pointee.wakeOne(consumer.index, call.env)
-      return call.atoms.empty
-    }
     let name = call.env.tuple(call.env.integer(receipt.number), call.env.integer(receipt.delivery))
     return call.env.tuple([call.atoms.ok, term, name])
   }
@@ -220,7 +214,7 @@ enum QueueNack: StructureCall {
   static func answer(_ call: Call, mayBlock: Bool) throws(StructureError) -> Term? {
     let (handle, name) = (try unsafe call.queue(), try call.consumer(1))
     try unsafe handle.pointee.queue.giveBack(try call.receipt(2), name, mayBlock: mayBlock)
-    unsafe handle.pointee.wakeOne(name.index, call.env)
+    unsafe handle.pointee.wake(1, of: name.index, call.env)
     return call.atoms.ok
   }
 }

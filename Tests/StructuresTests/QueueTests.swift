@@ -89,9 +89,7 @@ import Testing
     let third = try #require(try queue.take(owner: 1))
     #expect([first.0, second.0, third.0] == [message(0), message(1), message(2)])
     #expect(try queue.length() == 3)
-    var woken: [Int] = []
-    queue.queue.giveBackAll(of: 1) { woken.append($0) }
-    #expect(woken == [0])
+    #expect(queue.end(owner: 1) == 2)
     #expect(try queue.length() == 5)
     #expect(
       error { () throws(StructureError) in
@@ -124,11 +122,116 @@ import Testing
     for (_, receipt) in receipts.dropFirst(20) {
       try queue.queue.acknowledge(receipt, queue.first, mayBlock: true)
     }
-    queue.queue.giveBackAll(of: 1) { _ in }
+    #expect(queue.end(owner: 1) == 20)
     let left = receipts.prefix(20).map { $0.0 }.sorted()
     for number in left { #expect(try queue.pop() == [message(number)]) }
     #expect(try queue.pop() == [])
     #expect(try queue.queue.length(queue.first, mayBlock: true).bytes == 0)
+  }
+
+  /// Where somebody else has the consumer's lock, too: all of this would wait for ever if it waited.
+  @Test func who_ends_waits_for_nobody_and_whoever_comes_next_finds_what_came_back() throws {
+    let queue = try open(Disk())
+    try queue.push(all: (0..<4).map { message($0) })
+    _ = try queue.take(owner: 1)
+    _ = try queue.take(owner: 2)
+    _ = try queue.take(owner: 1)
+    // That one ends while it is handed a message.
+    var count = -1
+    #expect(try queue.take(owner: 3, before: { count = queue.end(owner: 3) })?.0 == message(3))
+    #expect(count == 0)
+    #expect(try queue.length() == 1)
+    #expect(queue.queue.consumers[0].locked { _ in queue.end(owner: 1) } == 2)
+    #expect(try queue.queue.takenCount(queue.first) == 1)
+    #expect(try queue.length() == 3)
+    #expect(try unsafe queue.queue.peek(queue.first, mayBlock: false) { unsafe [UInt8]($0) } == message(0))
+    // One that comes back is handed out as to somebody else.
+    let again = try #require(try queue.take(owner: 1))
+    #expect(again.0 == message(0))
+    #expect(queue.end(owner: 2) == 1)
+    #expect(try queue.pop() == [message(1)])
+    try queue.queue.acknowledge(again.1, queue.first, mayBlock: true)
+    #expect(queue.end(owner: 1) == 0)
+    #expect(try queue.pop() == [message(2)])
+    #expect(try queue.pop() == [message(3)])
+    #expect(try queue.length() == 0)
+  }
+
+  @Test func who_has_ended_touches_nothing_of_what_came_after_a_purge_or_another_consumer() throws {
+    let queue = try open(Disk())
+    try queue.push(message(0), message(1))
+    let old = try queue.consumer("old")
+    _ = try queue.take(owner: 1)
+    _ = try queue.take(owner: 1, old)
+    _ = try queue.take(owner: 2, old)
+    try queue.queue.purge(queue.first)
+    #expect(queue.end(owner: 1) == 0)
+    #expect(try queue.length() == 0)
+    // One has ended when the consumer goes, the other one ends when there is another one in its place.
+    #expect(queue.end(owner: 1, of: old.index) == 1)
+    try remove("old", queue)
+    let new = try queue.consumer("new", fromOldest: false)
+    #expect(new.index == old.index)
+    try queue.push(message(2), message(3))
+    let taken = try #require(try queue.take(owner: 3, new))
+    #expect(queue.end(owner: 2, of: new.index) == 0)
+    #expect(try queue.length(new) == 1)
+    try queue.queue.acknowledge(taken.1, new, mayBlock: true)
+    #expect(try queue.pop(9, new) == [message(3)])
+    // Of a queue that is closed nothing comes back.
+    _ = try queue.take(owner: 1)
+    try queue.queue.close()
+    #expect(queue.end(owner: 1) == 1)
+    #expect(error { () throws(StructureError) in try queue.length() } == .closed)
+  }
+
+  /// Below, at and above what is looked at where it may not take long.
+  @Test func much_is_given_back_where_it_may_take_long() throws {
+    for (count, has, isLong) in [(4095, 1, false), (4096, 1, false), (4097, 1, true), (4098, 0, false)] {
+      let queue = try open(Disk())
+      try queue.push(all: (0..<count).map { message($0) })
+      for _ in 1..<count { _ = try queue.take(owner: 1) }
+      let taken = try #require(try queue.take(owner: 2))
+      if has == 0 { try queue.queue.acknowledge(taken.1, queue.first, mayBlock: true) }
+      #expect(queue.end(owner: 2) == has)
+      let length = { () throws(StructureError) in try queue.queue.length(queue.first, mayBlock: false).messages }
+      #expect(error(length) == (isLong ? .wouldWait : nil))
+      #expect(try queue.length() == has)
+      #expect(try length() == has)
+    }
+  }
+
+  /// Every message is acknowledged once, whoever ends meanwhile.
+  @Test func owners_end_while_others_take_and_acknowledge() throws {
+    let queue = try open(Disk())
+    let count = isSanitized ? 3000 : 30_000
+    try queue.push(all: (0..<count).map { message($0) })
+    let name = queue.first
+    let done = Atomic<Int>(0)
+    let sum = Atomic<Int>(0)
+    let body: @Sendable () -> Void = {
+      var (round, owner) = (0, unsafe Owner.make(consumer: name.index))
+      while done.load(ordering: .relaxed) < count, let current = unsafe owner {
+        round += 1
+        let taken = try? unsafe queue.queue.take(name, owner: { unsafe current }, mayBlock: true) { bytes in
+          unsafe bytes.loadUnaligned(as: Int.self)
+        }
+        if let (number, receipt) = taken, round % 3 != 0 {
+          if (try? queue.queue.acknowledge(receipt, name, mayBlock: true)) == nil { continue }
+          sum.wrappingAdd(number, ordering: .relaxed)
+          done.wrappingAdd(1, ordering: .relaxed)
+        }
+        if round % 7 == 0 {
+          _ = unsafe queue.queue.end(current)
+          unsafe owner = unsafe Owner.make(consumer: name.index)
+        }
+      }
+      if let owner = unsafe owner { _ = unsafe queue.queue.end(owner) }
+    }
+    inParallel([body, body, body])
+    #expect(sum.load(ordering: .relaxed) == count * (count - 1) / 2)
+    #expect(done.load(ordering: .relaxed) == count)
+    #expect(try queue.queue.length(name, mayBlock: true).bytes == 0)
   }
 
   @Test func purge_drops_all_and_what_comes_later_stays() throws {

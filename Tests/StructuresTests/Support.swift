@@ -12,12 +12,16 @@ let isSanitized = unsafe dlsym(nil, "__asan_init") != nil || dlsym(nil, "__tsan_
 func bits(of offset: Int) -> Range<Int> { isSanitized ? offset % 8..<offset % 8 + 1 : 0..<8 }
 
 /// A queue that does not move, on a simulated disk or a mapped file.
-final class Held<Store: Storage & ~Copyable>: @unchecked Sendable {
+@safe final class Held<Store: Storage & ~Copyable>: @unchecked Sendable {
   let queue: Queue<Store>
+  /// What tests that take messages do so as, by numbers, of each consumer.
+  private var owners: [[Int]: UnsafeMutablePointer<Owner>] = unsafe [:]
 
   init(_ storage: consuming Store, _ options: QueueOptions = small) throws(StructureError) {
     queue = try Queue.open(storage, options)
   }
+
+  deinit { unsafe owners.values.forEach { unsafe Owner.freeAll($0) } }
 
   /// The consumer that every queue begins with.
   var first: ConsumerName {
@@ -40,8 +44,32 @@ final class Held<Store: Storage & ~Copyable>: @unchecked Sendable {
     return result
   }
 
-  func take(owner: UInt = 1) throws(StructureError) -> ([UInt8], Receipt)? {
-    try unsafe queue.take(first, owner: owner, mayBlock: true) { unsafe [UInt8]($0) }
+  /// - Parameter before: is called with the consumer's lock held, when it is settled who gets the message.
+  func take(
+    owner: Int = 1, _ name: ConsumerName? = nil, mayBlock: Bool = true, before: () -> Void = {}
+  ) throws(StructureError) -> ([UInt8], Receipt)? {
+    let name = name ?? first
+    return try unsafe queue.take(
+      name,
+      owner: { () throws(StructureError) in
+        let found = try unsafe self.owner(owner, of: name.index)
+        before()
+        return unsafe found
+      }, mayBlock: mayBlock
+    ) { unsafe [UInt8]($0) }
+  }
+
+  private func owner(_ number: Int, of index: Int) throws(StructureError) -> UnsafeMutablePointer<Owner> {
+    if let owner = unsafe owners[[number, index]] { return unsafe owner }
+    guard let owner = unsafe Owner.make(consumer: index) else { throw .file(.noMemory) }
+    unsafe owners[[number, index]] = unsafe owner
+    return unsafe owner
+  }
+
+  /// Ends an owner; returns how many messages it had of a consumer.
+  func end(owner: Int, of index: Int = 0) -> Int {
+    guard let owner = unsafe owners.removeValue(forKey: [owner, index]) else { return 0 }
+    return unsafe queue.end(owner)
   }
 
   func consumer(_ name: String, fromOldest: Bool = true) throws(StructureError) -> ConsumerName {

@@ -14,7 +14,8 @@ suite() -> [{timetrap, {minutes, 30}}].
 all() ->
     [terms_come_in_order, a_list_is_pushed_as_a_whole, bytes_stay_as_they_are, large_messages_come_whole,
      pop_list_takes_no_more_than_asked_for, peek_and_fold_leave_all_there, length_follows,
-     what_is_taken_comes_back_from_a_dead_process, a_receipt_is_good_once, acknowledged_is_gone_after_reopening,
+     what_is_taken_comes_back_from_a_dead_process, the_end_of_one_that_has_messages_holds_up_no_scheduler,
+     a_receipt_is_good_once, acknowledged_is_gone_after_reopening,
      what_is_acknowledged_or_popped_behind_comes_again,
      a_waiting_pop_gets_what_is_pushed, a_waiting_take_gets_what_comes_back, waiting_ends_in_time,
      who_waits_is_told_of_close, a_message_for_a_dead_waiter_goes_to_another, every_waiter_gets_one,
@@ -143,6 +144,41 @@ what_is_taken_comes_back_from_a_dead_process(Config) ->
     {ok, Second, _} = emmap_queue:take(Queue, 5000),
     ?assertEqual({a, c}, {First, Second}),
     ?assertEqual({ok, d}, emmap_queue:pop(Queue)).
+
+%% Nor does it wait for somebody who takes many at once, on a dirty scheduler.
+the_end_of_one_that_has_messages_holds_up_no_scheduler(Config) ->
+    Path = emmap_test:path(Config, "queue"),
+    emmap_vm:survives(fun() -> ends_during_a_long_pop(Path) end, #{args => ["+S", "1:1"]}).
+
+ends_during_a_long_pop(Path) ->
+    {ok, Queue} = emmap_queue:open(Path),
+    Term = lists:seq(1, 10),
+    [ok = emmap_queue:push_list(Queue, lists:duplicate(10000, Term)) || _ <- lists:seq(1, 100)],
+    Self = self(),
+    {Taking, Monitor} = spawn_monitor(fun() ->
+        {ok, Term, _} = emmap_queue:take(Queue),
+        Self ! taken,
+        receive after infinity -> ok end
+    end),
+    receive taken -> ok end,
+    {Popping, _} = spawn_monitor(fun() ->
+        {Time, {ok, Popped}} = timer:tc(fun() -> emmap_queue:pop_list(Queue, 1000000) end),
+        exit({Time, length(Popped)})
+    end),
+    %% There is one normal scheduler, and this runs on it.
+    emmap_test:wait_until(fun() -> process_info(Popping, status) =:= {status, running} end),
+    {Held, ok} = timer:tc(fun() ->
+        exit(Taking, kill),
+        receive {'DOWN', Monitor, process, _, killed} -> ok end
+    end),
+    ?assertEqual({status, running}, process_info(Popping, status)),
+    receive
+        {'DOWN', _, process, Popping, {Time, Count}} ->
+            ?assertEqual(999999, Count),
+            ?assert(Held * 4 < Time, {Held, Time})
+    end,
+    ?assertEqual(1, emmap_queue:length(Queue)),
+    {ok, Term} = emmap_queue:pop(Queue).
 
 a_receipt_is_good_once(Config) ->
     Queue = open(Config),

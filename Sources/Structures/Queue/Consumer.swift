@@ -59,9 +59,19 @@ extension Queue where Store: ~Copyable {
     return try consumers[name.index].withLock(mayWait: mayBlock) { (consumer) throws(StructureError) in
       try check()
       guard consumer.isInUse && consumer.incarnation == name.incarnation else { throw .notFound }
+      if !ended[name.index].isEmpty { try giveBackOfEnded(&consumer, name.index, mayBlock: mayBlock) }
       consumer.reader.most = mayBlock ? .max : Reader.briefBytes
       return try body(&consumer)
     }
+  }
+
+  /// Gives back what those had who have ended: before anything else, so that nobody sees that it was not done at once.
+  @inline(never)
+  private func giveBackOfEnded(_ consumer: inout Consumer, _ index: Int, mayBlock: Bool) throws(StructureError) {
+    if !mayBlock && ended[index].areMany(among: consumer.outstanding.span) { throw .wouldWait }
+    let owners = unsafe ended[index].removeAll()
+    unsafe consumer.outstanding.giveBack(of: owners)
+    unsafe Owner.freeAll(owners)
   }
 
   /// Writes where the consumer is, into the copy whose turn it is.
@@ -160,10 +170,11 @@ extension Queue where Store: ~Copyable {
     }
   }
 
-  /// Hands the next message to `owner`, until it is acknowledged or given back; nil if there is none. Throws
-  /// `noMemory`, and has then handed out nothing.
+  /// Hands the next message to `owner`, until it is acknowledged or given back; nil if there is none. `owner` is asked for
+  /// with the consumer's lock held: who ends from then on gives the message back, too. Throws `noMemory` and what `owner`
+  /// does, and has then handed out nothing.
   public func take<R>(
-    _ name: ConsumerName, owner: UInt, mayBlock: Bool,
+    _ name: ConsumerName, owner: () throws(StructureError) -> UnsafeMutablePointer<Owner>, mayBlock: Bool,
     _ body: (UnsafeRawBufferPointer) throws(StructureError) -> R
   ) throws(StructureError) -> (R, Receipt)? {
     try with(name, mayBlock: mayBlock) { (consumer) throws(StructureError) in
@@ -173,14 +184,16 @@ extension Queue where Store: ~Copyable {
         guard let found = unsafe try message(at: place, limit: consumer.cursor.position, &consumer.reader, body) else {
           throw .corrupt(place.position)
         }
+        unsafe consumer.outstanding.take(entry, delivery: delivery, owner: try owner())
         consumer.deliveries = delivery
-        consumer.outstanding.take(entry, delivery: delivery, owner: owner)
         return (found.result, Receipt(number: place.number, delivery: delivery))
       }
       let tail = self.tail.load(ordering: .acquiring)
       let place = consumer.cursor
       guard let found = unsafe try message(at: place, limit: tail, &consumer.reader, body) else { return nil }
-      guard consumer.outstanding.append(place, delivery: delivery, owner: owner) else { throw .file(.noMemory) }
+      guard unsafe consumer.outstanding.append(place, delivery: delivery, owner: try owner()) else {
+        throw .file(.noMemory)
+      }
       consumer.deliveries = delivery
       consumer.cursor = found.next
       return (found.result, Receipt(number: place.number, delivery: delivery))
@@ -207,13 +220,13 @@ extension Queue where Store: ~Copyable {
     }
   }
 
-  /// Gives back what an owner has of any consumer, because it is dead. Calls `body` with the index of each consumer
-  /// that got something back.
-  public func giveBackAll(of owner: UInt, _ body: (Int) -> Void) {
-    for index in 0..<ConsumerSlot.count {
-      let count = consumers[index].locked { $0.isInUse ? $0.outstanding.giveBack(of: owner) : 0 }
-      if count > 0 { body(index) }
-    }
+  /// Nobody is behind an owner any more: whoever comes to its consumer next finds that it has given back what it had.
+  /// Returns how many messages that were, without one that it is just being handed. Never waits, and needs no memory; the
+  /// owner is not the caller's any more.
+  public func end(_ owner: UnsafeMutablePointer<Owner>) -> Int {
+    let count = unsafe owner.pointee.count
+    unsafe ended[owner.pointee.consumer].add(owner)
+    return count
   }
 
   /// Drops all that is in the queue for this consumer, taken or not.

@@ -7,13 +7,13 @@ import MemoryMap
 struct Outstanding: ~Copyable {
   enum State { case taken, returned, done }
 
-  struct Entry: BitwiseCopyable {
+  @safe struct Entry: BitwiseCopyable {
     /// Where the message begins, and its number.
     var place: Place
     /// Which time a message was handed out: a receipt is good for that one alone.
     var delivery: Int
-    /// Who has it.
-    var owner: UInt
+    /// Who has it. Is there for as long as the message is taken, and no longer.
+    var owner: UnsafeMutablePointer<Owner>
     var state: State
   }
 
@@ -33,11 +33,21 @@ struct Outstanding: ~Copyable {
   var first: Place? { head < entries.count ? entries[head].place : nil }
 
   /// Adds a message. False when memory is out.
-  mutating func append(_ place: Place, delivery: Int, owner: UInt) -> Bool {
-    entries.append(Entry(place: place, delivery: delivery, owner: owner, state: .taken))
+  mutating func append(_ place: Place, delivery: Int, owner: UnsafeMutablePointer<Owner>) -> Bool {
+    let entry = unsafe Entry(place: place, delivery: delivery, owner: owner, state: .taken)
+    guard entries.append(entry) else { return false }
+    unsafe owner.pointee.add(1)
+    return true
   }
 
   mutating func removeAll() {
+    for index in head..<entries.count where entries[index].state == .taken {
+      unsafe entries[index].owner.pointee.add(-1)
+    }
+    clear()
+  }
+
+  private mutating func clear() {
     entries.removeAll()
     (head, doneCount, returnedCount, firstReturned) = (0, 0, 0, 0)
   }
@@ -54,9 +64,10 @@ struct Outstanding: ~Copyable {
   func place(_ index: Int) -> Place { entries[index].place }
 
   /// Hands a message that came back out again.
-  mutating func take(_ index: Int, delivery: Int, owner: UInt) {
+  mutating func take(_ index: Int, delivery: Int, owner: UnsafeMutablePointer<Owner>) {
     entries[index].delivery = delivery
-    entries[index].owner = owner
+    unsafe entries[index].owner = owner
+    unsafe owner.pointee.add(1)
     entries[index].state = .taken
     returnedCount -= 1
   }
@@ -75,7 +86,7 @@ struct Outstanding: ~Copyable {
 
   /// Forgets a message. True if it was the first.
   mutating func finish(_ index: Int) -> Bool {
-    if entries[index].state == .returned { returnedCount -= 1 }
+    if entries[index].state == .returned { returnedCount -= 1 } else { unsafe entries[index].owner.pointee.add(-1) }
     entries[index].state = .done
     doneCount += 1
     let wasFirst = index == head
@@ -84,7 +95,7 @@ struct Outstanding: ~Copyable {
       doneCount -= 1
     }
     if head == entries.count {
-      removeAll()
+      clear()
     } else if head + doneCount > 32 && head + doneCount > entries.count / 2 {
       compact()
     }
@@ -104,17 +115,32 @@ struct Outstanding: ~Copyable {
   /// Gives a message back.
   mutating func giveBack(_ index: Int) {
     entries[index].state = .returned
+    unsafe entries[index].owner.pointee.add(-1)
+    firstReturned = returnedCount == 0 ? index : min(firstReturned, index)
     returnedCount += 1
-    firstReturned = min(firstReturned, index)
   }
 
-  /// Gives back all that `owner` has; returns how many that were.
-  mutating func giveBack(of owner: UInt) -> Int {
-    var count = 0
-    for index in head..<entries.count where entries[index].owner == owner && entries[index].state == .taken {
-      giveBack(index)
-      count += 1
+  /// How many messages are looked at where that may not take long.
+  static var brief: Int { 4096 }
+  /// How many have to be looked at to give back what somebody has.
+  var span: Int { entries.count - head }
+
+  /// Gives back all that those have who have ended.
+  mutating func giveBack(of ended: UnsafeMutablePointer<Owner>?) {
+    var left = 0
+    var next = unsafe ended
+    while let owner = unsafe next {
+      unsafe owner.pointee.hasEnded = true
+      left &+= unsafe owner.pointee.count
+      unsafe next = owner.pointee.next
     }
-    return count
+    var index = head
+    while left > 0 && index < entries.count {
+      if unsafe entries[index].state == .taken && entries[index].owner.pointee.hasEnded {
+        giveBack(index)
+        left &-= 1
+      }
+      index += 1
+    }
   }
 }

@@ -30,6 +30,8 @@ import Synchronization
   let pusher: Guarded<Pusher>
   let checkpoint: Guarded<Checkpoint>
   let consumers: InlineArray<192, Guarded<Consumer>>
+  /// Whose messages of each consumer come back. Behind no lock.
+  let ended = InlineArray<192, EndedOwners> { _ in EndedOwners() }
   let table: Guarded<SegmentTable>
 
   // What each push writes, on a cache line that it shares with nothing.
