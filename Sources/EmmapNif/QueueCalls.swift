@@ -141,17 +141,18 @@ enum QueuePopList: StructureCall {
     let name = try call.consumer(1)
     let most = try call.number(2)
     var total = 0
-    var (terms, count) = (call.env.emptyList, 0)
+    // Faster than cell by cell.
+    var terms = GrowableArray<Term>()
+    guard terms.reserve(min(most, 128)) else { throw .file(.noMemory) }
     // Nothing is gone before all are there: what does not fit here is done again elsewhere, from the start.
     _ = try unsafe handle.pointee.queue.pop(most, name, mayBlock: mayBlock) { (bytes) throws(StructureError) in
       total &+= bytes.count
-      if !mayBlock && (total > inlineBytes || count >= inlineCount) { throw .wouldWait }
-      terms = call.env.cell(try unsafe call.decode(bytes, handle), terms)
-      count &+= 1
+      if !mayBlock && (total > inlineBytes || terms.count >= inlineCount) { throw .wouldWait }
+      guard terms.append(try unsafe call.decode(bytes, handle)) else { throw .file(.noMemory) }
     }
-    if count == 0 { return most == 0 ? call.ok(terms) : call.atoms.empty }
-    call.charge(count, total)
-    return call.ok(call.env.reversed(terms))
+    if terms.isEmpty { return most == 0 ? call.ok(call.env.emptyList) : call.atoms.empty }
+    call.charge(terms.count, total)
+    return call.ok(unsafe call.env.list(terms.elements))
   }
 }
 

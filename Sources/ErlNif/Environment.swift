@@ -66,6 +66,14 @@ public struct Term: Equatable, Sendable, BitwiseCopyable {
   @inline(__always)
   public func cell(_ head: Term, _ tail: Term) -> Term { unsafe Term(enif_make_list_cell(raw, head.raw, tail.raw)) }
 
+  /// Makes a list of all the terms.
+  @inline(__always)
+  public func list(_ elements: UnsafeBufferPointer<Term>) -> Term {
+    // SAFETY: a Term is nothing but its word.
+    let words = unsafe UnsafeRawPointer(elements.baseAddress)?.assumingMemoryBound(to: ERL_NIF_TERM.self)
+    return unsafe Term(enif_make_list_from_array(raw, words, UInt32(truncatingIfNeeded: elements.count)))
+  }
+
   /// Makes a list of the same terms from the last to the first: of one that was made cell by cell.
   @inline(__always)
   public func reversed(_ list: Term) -> Term {
