@@ -20,8 +20,7 @@ suite() -> [{timetrap, {minutes, 2}}].
 all() ->
     [pages_of_a_cut_file_do_not_count_as_data, bytes_lost_behind_a_direct_binary_do_not_count_as_data,
      closing_does_not_count_as_data, a_cut_is_survived_where_memory_is_not_overcommitted,
-     appending_takes_a_small_multiple_of_the_file, appending_goes_on_in_bounded_address_space,
-     what_is_refused_memory_is_enomem].
+     appending_takes_a_small_multiple_of_the_file, appending_goes_on_in_bounded_address_space].
 
 init_per_testcase(Case, Config) -> emmap_hostile:directory(Case, Config).
 
@@ -160,60 +159,3 @@ append_sparsely(Name, Options) ->
     [{Options, N, ok} = {Options, N, emmap:pwrite(File, (N bsl 20) - 1, <<N>>)} || N <- lists:seq(1, 1500)],
     [{N, {ok, <<N:8>>}} = {N, emmap:pread(File, (N bsl 20) - 1, 1)} || N <- lists:seq(1, 255)],
     ok = emmap:close(File).
-
-%% A VM in which all is there, but for what a call itself takes: the address space is limited to so many MiB more than is
-%% in use. The call says `enomem', or goes well; or Erlang finds no memory for a term, says so, and ends itself.
-what_is_refused_memory_is_enomem(Config) ->
-    os:find_executable("prlimit") =/= false orelse throw({skip, "not installed here: prlimit"}),
-    Dir = ?config(dir, Config),
-    Ends = [{Name, Mib, refused(Dir, Name, Prepare, Call, Mib)}
-            || {Name, Prepare, Call} <- large_calls(), Mib <- [0, 4, 16]],
-    ct:log("~p", [Ends]),
-    %% Of each kind at least one was refused, so that there was something to see.
-    [true = lists:member(enomem, [End || {Of, _, End} <- Ends, Of =:= Name]) || {Name, _, _} <- large_calls()].
-
-%% {Name, Prepare, Call}: what is made without a limit, and what is called with that until it is `enomem' or done.
-large_calls() ->
-    Queue = fun(Dir) -> {ok, Queue} = emmap_queue:open(filename:join(Dir, "queue"), [{type, binary}]), Queue end,
-    Filled = fun(Dir) ->
-                     Full = Queue(Dir),
-                     [ok = emmap_queue:push_list(Full, lists:duplicate(1000, <<"m">>)) || _ <- lists:seq(1, 300)],
-                     Full
-             end,
-    [{push_list, fun(Dir) -> {Queue(Dir), lists:duplicate(300000, <<"m">>)} end,
-      fun({To, List}) -> emmap_queue:push_list(To, List) end},
-     {take, Filled, fun(From) -> take_all(From) end},
-     {search,
-      fun(Dir) ->
-              Name = filename:join(Dir, "text"),
-              ok = file:write_file(Name, <<"text">>),
-              {ok, File} = emmap:open(Name, [read]),
-              {File, binary:copy(<<"p">>, 32 bsl 20)}
-      end,
-      fun({File, Pattern}) -> case emmap:match(File, Pattern) of nomatch -> ok; Error -> Error end end}].
-
-take_all(Queue) ->
-    case emmap_queue:take(Queue) of
-        {ok, <<"m">>, _} -> take_all(Queue);
-        empty -> ok;
-        Error -> Error
-    end.
-
-refused(Dir, Name, Prepare, Call, Mib) ->
-    Own = filename:join(Dir, lists:concat([Name, Mib])),
-    Fun = fun() ->
-                  ok = filelib:ensure_path(Own),
-                  Prepared = Prepare(Own),
-                  true = erlang:garbage_collect(),
-                  Limit = (status_kb("VmSize") + Mib * 1024) * 1024,
-                  [] = os:cmd(lists:concat(["prlimit --pid ", os:getpid(), " --as=", Limit])),
-                  io:format("~p~n", [Call(Prepared)])
-          end,
-    %% Without addresses that the C library has taken for each thread before.
-    case emmap_vm:in_vm(Fun, #{env => [{"MALLOC_ARENA_MAX", "1"}]}) of
-        {0, <<"ok\n">>} -> ok;
-        {0, <<"{error,enomem}\n">>} -> enomem;
-        {Status, Output} ->
-            {match, _} = re:run(Output, "Cannot (re)?allocate|annot create", [{capture, first}]),
-            {Status, Output}
-    end.

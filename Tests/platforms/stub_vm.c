@@ -80,6 +80,8 @@ int enif_inspect_binary(ErlNifEnv *env, ERL_NIF_TERM term, ErlNifBinary *result)
   result->size = of(term)->count;
   return of(term)->kind == binary;
 }
+void *enif_alloc(size_t size) { return malloc(size); }
+void enif_free(void *memory) { free(memory); }
 ErlNifEnv *enif_alloc_env(void) { return calloc(1, 1); }
 void enif_free_env(ErlNifEnv *env) { free(env); }
 
@@ -152,6 +154,7 @@ UNUSED(enif_make_binary)
 UNUSED(enif_make_list_cell)
 UNUSED(enif_make_list_from_array)
 UNUSED(enif_make_resource_binary)
+UNUSED(enif_make_reverse_list)
 UNUSED(enif_make_sub_binary)
 UNUSED(enif_make_ulong)
 UNUSED(enif_monitor_process)
