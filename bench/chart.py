@@ -151,7 +151,7 @@ def main(page, target):
     figure.patch.set_facecolor("white")
     figure.subplots_adjust(left=0.29, right=0.98, bottom=0.3 * inch, top=1 - (1.0 if not peer else 0.78) * inch)
     figure.savefig(f"{target}.svg", metadata={"Date": None})
-    figure.savefig(f"{target}.png", dpi=130, metadata={"Software": None})
+    figure.savefig(f"{target}.png", dpi=110, metadata={"Software": None})
 
 
 if __name__ == "__main__":
