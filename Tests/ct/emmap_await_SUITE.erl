@@ -301,11 +301,14 @@ a_thousand_wait_on_few_threads(Config) ->
     Path = path(Config),
     ok = file:write_file(Path, <<0:(8000 * 8)>>),
     {ok, File} = emmap:open(Path, [shared, write]),
-    %% Somebody else may have the machine for a second.
-    ?assert(lists:any(fun(_) -> median_of_a_thousand(File) < ?REACHES end, [1, 2, 3])).
+    %% More than once, because somebody else may have the machine for a second.
+    Times = lists:sort(lists:append([times_of_a_thousand(File) || _ <- [1, 2, 3]])),
+    ct:pal("from notify to the one who waits: median ~b us, 99 % below ~b us",
+           [lists:nth(1500, Times), lists:nth(2970, Times)]),
+    ?assert(lists:nth(1500, Times) < ?REACHES).
 
 %% In us, from notify to the one of a thousand that waits for that word.
-median_of_a_thousand(File) ->
+times_of_a_thousand(File) ->
     [ok = emmap:patomic_write(File, 8 * N, 0) || N <- lists:seq(0, 999)],
     Before = length(filelib:wildcard("/proc/self/task/*")),
     Parent = self(),
@@ -318,11 +321,9 @@ median_of_a_thousand(File) ->
                  receive {changed, Position, Time} -> ?assertEqual(8 * N, Position), (Time - Start) div 1000 end
              end || N <- lists:seq(0, 999)],
     [receive {'DOWN', _, process, Pid, Why} -> ?assertEqual(normal, Why) end || Pid <- Waiters],
-    Sorted = lists:sort(Times),
-    ct:pal("~b threads more; from notify to the one who waits: median ~b us, 99 % below ~b us",
-           [More, lists:nth(500, Sorted), lists:nth(990, Sorted)]),
+    ct:pal("~b threads more", [More]),
     ?assert(More =< 16),
-    lists:nth(500, Sorted).
+    Times.
 
 report(File, Position, Parent) ->
     {ok, 1} = emmap:await(File, Position, 0, infinity),
